@@ -1,0 +1,1 @@
+"""What the vendor signed, and what it grants."""

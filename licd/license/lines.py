@@ -1,0 +1,309 @@
+"""What a license file says: the members of its lines, their types and bounds, read into values. Pure.
+
+All of a line's members are required (but "x", which is the vendor's to fill), and no other is allowed: a member that
+an older licd would overlook could take back what it reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from licd.license.dates import DAY_S, FOREVER, begin_of, end_of
+from licd.license.document import MAX_INTEGER, MAX_LINES, Record
+from licd.license.members import (
+    Check,
+    a_date,
+    a_stamp,
+    any_object,
+    boolean,
+    choice,
+    integer,
+    matching,
+    members,
+    octets,
+    or_null,
+    part,
+    title,
+)
+from licd.license.versions import Versions
+from licd.rpc.errors import BAD_DOCUMENT, LINES_DO_NOT_FIT, Refused
+
+COUNTED, UNCOUNTED = "counted", "uncounted"
+
+MAX_SEATS = 1_000_000  # a number nobody orders; sums of lines stay far below 2^53
+MAX_GRACE_DAYS = 365  # a longer grace is a longer term; so 9998-12-31 plus grace is still a date
+MAX_RENEWAL_DAYS = 3650
+MAX_VERSIONS = 200  # characters
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FACTOR = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TAG = re.compile(r"[0-9a-f]{6}")
+
+
+# --- values ---------------------------------------------------------------------------------------------
+
+
+class Renewal(NamedTuple):
+    """Whether and how often the file goes back to the vendor. Days are None where need is none."""
+
+    need: str  # none | optional | required
+    every_days: int | None
+    grace_days: int | None
+
+
+class Line(NamedTuple):
+    """One license. `seats` is 0 where it is uncounted.
+
+    Units: begins, ends, grace_ends, issued are Unix seconds; it counts from begins until before grace_ends
+    """
+
+    file: str
+    n: int
+    id: str
+    name: str
+    title: str
+    license: str  # counted | uncounted
+    seats: int
+    not_before: str | None
+    expires: str | None
+    versions: Versions | None
+    grace_days: int
+    renewal: Renewal
+    replaces: str | None
+    issued: float
+    x: Mapping[str, Any]
+    begins: float
+    ends: float
+    grace_ends: float
+
+
+class Header(NamedTuple):
+    """What the first line of a license file says."""
+
+    file: str
+    vendor: str
+    device: Mapping[str, Any] | None
+    seq: int
+    request: str | None
+    issued: float
+    licenses: int
+    renewal: Renewal
+    device_grace_days: int
+    x: Mapping[str, Any]
+
+
+class LicenseFile(NamedTuple):
+    """A verified license file. `text` is what is stored and exported, `digest` its SHA-256 in hexadecimal.
+
+    Units: issued and signer_expires (the signing certificate's end) are Unix seconds
+    """
+
+    file: str
+    profile: str
+    vendor: str
+    device: Mapping[str, Any] | None
+    seq: int
+    request: str | None
+    issued: float
+    renewal: Renewal
+    device_grace_days: int
+    lines: tuple[Line, ...]
+    text: bytes
+    digest: str
+    signer_expires: float
+    x: Mapping[str, Any]
+
+
+# --- what is allowed ----------------------------------------------------------------------------------------
+
+a_name = matching(NAME, "a name: a-z, 0-9, '.', '_' and '-', at most 64, not beginning with a sign")
+_id = matching(_ID, "an id: letters, digits, '.', '_' and '-', at most 64, not beginning with a sign")
+_need = choice("none", "optional", "required")
+_RENEWAL = {
+    "need": _need,
+    "every_days": integer(1, MAX_RENEWAL_DAYS),
+    "grace_days": integer(0, MAX_RENEWAL_DAYS),
+}
+
+
+def _renewal(value: Any) -> Renewal:
+    if type(value) is dict and value.get("need") == "none":
+        return Renewal(part({"need": _need})(value)["need"], None, None)
+    return Renewal(**part(_RENEWAL)(value))
+
+
+def _by_factor(check_each: Check) -> Check:
+    def check(value: Any) -> dict[str, Any]:
+        for factor, each in any_object(value).items():
+            if not _FACTOR.fullmatch(factor):
+                raise ValueError(f"names an impossible factor, {factor[:32]!a}")
+            check_each(each)
+        return dict(value)
+
+    return check
+
+
+def _tags(value: Any) -> list[str]:
+    if type(value) is list and all(type(tag) is str and _TAG.fullmatch(tag) for tag in value):
+        return value
+    raise ValueError("must hold lists of tags, six hexadecimal digits each")
+
+
+_binding = part(
+    {
+        "key": octets(32),
+        "salt": octets(16),
+        "fingerprint": _by_factor(_tags),
+        "weights": _by_factor(integer(0, 1000)),
+        "share": integer(1, 100),
+    }
+)
+
+
+def _device(value: Any) -> dict[str, Any]:
+    device: dict[str, Any] = _binding(value)
+    if not device["fingerprint"].keys() <= device["weights"].keys():
+        raise ValueError("is wrong: the fingerprint holds a factor that has no weight")
+    return device
+
+
+def _versions(value: Any) -> Versions:
+    if type(value) is not str or len(value) > MAX_VERSIONS:
+        raise ValueError('must be text such as "5.*", "<=4.2" or ">=4,<6"')
+    return Versions.parse(value)
+
+
+def _keys(value: Any) -> dict[str, bool]:
+    if type(value) is not list:
+        raise ValueError("must be an array")
+    try:
+        entries = [part(_ENTRY)(each) for each in value]
+    except ValueError as error:
+        raise ValueError(f"holds an entry that {error}") from None
+    return {entry["key#S256"]: entry["void"] for entry in entries}
+
+
+def _given(_: Any) -> None:
+    """Checked by Record.value already."""
+
+
+# RFC 8259 objects have no order; these are in the order of licd-license(5).
+_FILE: dict[str, Check] = {
+    "licd": _given,
+    "type": _given,
+    "id": _id,
+    "vendor": a_name,
+    "device": or_null(_device),
+    "seq": integer(1, MAX_INTEGER),
+    "request": or_null(_id),
+    "issued": a_stamp,
+    "lines": integer(0, MAX_LINES - 1),
+    "renewal": _renewal,
+    "device_grace_days": integer(0, MAX_GRACE_DAYS),
+    "x": any_object,
+}
+_LICENSE: dict[str, Check] = {
+    "licd": _given,
+    "type": _given,
+    "file": _id,
+    "n": integer(1, MAX_LINES),
+    "id": _id,
+    "name": a_name,
+    "title": title,
+    "license": choice(COUNTED, UNCOUNTED),
+    "seats": or_null(integer(1, MAX_SEATS)),
+    "not_before": or_null(a_date),
+    "expires": or_null(a_date),
+    "versions": or_null(_versions),
+    "grace_days": integer(0, MAX_GRACE_DAYS),
+    "renewal": or_null(_renewal),
+    "replaces": or_null(_id),
+    "issued": a_stamp,
+    "x": any_object,
+}
+_WITHDRAWN: dict[str, Check] = {
+    "licd": _given,
+    "type": _given,
+    "vendor": a_name,
+    "seq": integer(1, MAX_INTEGER),
+    "issued": a_stamp,
+    "keys": _keys,
+    "x": any_object,
+}
+_ENTRY: dict[str, Check] = {
+    "key#S256": octets(32),
+    "void": boolean,
+}
+
+
+def _read(record: Record, checks: Mapping[str, Check]) -> dict[str, Any]:
+    value = {"x": {}} | record.value
+    try:
+        return members(value, checks)
+    except ValueError as error:
+        raise _wrong(record, str(error)) from None
+
+
+def _wrong(record: Record, reason: str) -> Refused:
+    return Refused(BAD_DOCUMENT, line=record.number, reason=reason)
+
+
+def read_header(record: Record) -> Header:
+    """Errors: BAD_DOCUMENT"""
+    of = _read(record, _FILE)
+    del of["licd"], of["type"]
+    return Header(file=of.pop("id"), licenses=of.pop("lines"), **of)
+
+
+def read_line(record: Record, header: Header, n: int) -> Line:
+    """The n-th license of the file. Errors: BAD_DOCUMENT, LINES_DO_NOT_FIT"""
+    of = _read(record, _LICENSE)
+    del of["licd"], of["type"]
+    if of["file"] != header.file:
+        raise Refused(LINES_DO_NOT_FIT, line=record.number, reason=f"it belongs to the license file {of['file']}")
+    if of["n"] != n or n > header.licenses:
+        reason = f"it is line {of['n']} of {header.licenses}, but stands in place {n}"
+        raise Refused(LINES_DO_NOT_FIT, line=record.number, reason=reason)
+    if (of["license"] == COUNTED) != (of["seats"] is not None):
+        reason = f"the member seats must be an integer from 1 to {MAX_SEATS} if counted, null if uncounted"
+        raise _wrong(record, reason)
+    not_before, expires = of["not_before"], of["expires"]
+    if not_before is not None and expires is not None and expires < not_before:
+        raise _wrong(record, "it expires before it begins")
+    if of["issued"] > header.issued:
+        raise _wrong(record, "it was issued later than the first line")
+    of["seats"] = of["seats"] or 0
+    of["renewal"] = of["renewal"] or header.renewal
+    ends = FOREVER if expires is None else end_of(expires)
+    return Line(
+        **of,
+        begins=-FOREVER if not_before is None else begin_of(not_before),
+        ends=ends,
+        grace_ends=ends + of["grace_days"] * DAY_S,
+    )
+
+
+def check_whole(record: Record, lines: tuple[Line, ...]) -> None:
+    """Nothing, if the lines of one file fit each other. Errors: BAD_DOCUMENT"""
+    replaced_by = {line.id: line.replaces for line in lines}
+    if len(replaced_by) != len(lines):
+        raise _wrong(record, "two of its licenses have the same id")
+    fine: set[str] = set()
+    for line in lines:
+        path: set[str] = set()
+        at: str | None = line.id
+        while at is not None and at not in fine:
+            if at in path:
+                raise _wrong(record, f"the license {at} replaces itself in the end")
+            path.add(at)
+            at = replaced_by.get(at)
+        fine |= path
+
+
+def read_withdrawn(record: Record) -> tuple[str, int, float, dict[str, bool]]:
+    """Shape:  vendor, seq, issued, {key_print(): void}. Errors: BAD_DOCUMENT"""
+    of = _read(record, _WITHDRAWN)
+    return of["vendor"], of["seq"], of["issued"], of["keys"]

@@ -1,0 +1,67 @@
+"""The license files in the state folder: NAME.licd in force, NAME.licd.previous before it. No policy.
+
+At every moment, also after a power cut, NAME.licd is one whole file: the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from licd.license.document import MAX_DOCUMENT_BYTES
+
+_MODE = 0o640  # the group of the state folder may look, for backups
+
+
+class Store:
+    """Errors: OSError of every method is let through; what it was about to change has not changed then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, name: str) -> bytes | None:
+        """The file in force; at most one byte more than a document may have, so that too much is seen as too much."""
+        try:
+            with (self._folder / f"{name}.licd").open("rb") as stream:
+                return stream.read(MAX_DOCUMENT_BYTES + 1)
+        except FileNotFoundError:
+            return None
+
+    def replace(self, name: str, data: bytes) -> None:
+        """`data` is in force, on the medium; what was in force is the previous."""
+        current, previous = self._folder / f"{name}.licd", self._folder / f"{name}.licd.previous"
+        fresh, link = self._folder / f"{name}.licd.new", self._folder / f"{name}.licd.link"
+        if not self._folder.exists():
+            self._folder.mkdir(mode=0o750)
+            _sync(self._folder.parent)
+        fresh.unlink(missing_ok=True)  # left by a crash
+        link.unlink(missing_ok=True)
+        try:
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+            with open(descriptor, "wb") as stream:
+                os.fchmod(descriptor, _MODE)
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            # A second name for the old file, then two renames: there is never a moment without a file in force.
+            if current.exists():
+                try:
+                    os.link(current, link)
+                except OSError:  # no hard links here, or none to a file of root's (proc(5), protected_hardlinks)
+                    link.touch(_MODE)
+                    link.write_bytes(current.read_bytes())
+                os.rename(link, previous)
+            os.rename(fresh, current)
+        finally:
+            # rename(2) of two names of one file (a crash came between the two renames above) leaves both.
+            link.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
+        _sync(self._folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,465 @@
+"""What lines are worth at a time: values in, values out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from licd.license import document, terms
+from licd.license.lines import LicenseFile, Renewal, check_whole, read_header, read_line
+from licd.license.terms import Verdict, evaluate
+from licd.license.versions import Versions
+from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED
+from tests.support import pki
+
+DAY = pki.DAY
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+NOW = at("2026-06-15T12:00:00")
+
+
+def file(*lines: Mapping[str, Any], vendor: str = "acme", **header: Any) -> LicenseFile:
+    """A license file as verification would return it; terms do not look at signatures."""
+    signer = pki.Vendor(vendor)
+    (only,) = document.parse(signer.license_file(lines=lines, header=header))
+    head = read_header(only.records[0])
+    read = tuple(read_line(record, head, n) for n, record in enumerate(only.records[1:], 1))
+    check_whole(only.records[0], read)
+    return LicenseFile(
+        head.file, vendor, head.vendor, head.device, head.seq, head.request, head.issued, head.renewal,
+        head.device_grace_days, read, only.text, "", 0.0, head.x,
+    )  # fmt: skip
+
+
+def judge(*lines: Mapping[str, Any], now: float = NOW, name: str = "kso.scales") -> Verdict:
+    return evaluate([file(*lines)], now).names[name]
+
+
+# --- versions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("versions", "covered", "not_covered"),
+    [
+        ("5.*", ["5", "5.0", "5.1.3", "5.1.3-rc1", "5.99.99.99"], ["4.9", "6", "50", "0.5"]),
+        ("5.0.*", ["5", "5.0", "5.0.7"], ["5.1", "4"]),
+        ("5.2", ["5.2", "5.2.0", "5.2.0.0-beta", "5.2+build.7", "5.2~rc1"], ["5.2.1", "5", "5.20"]),
+        ("<=4.2", ["4.2", "4.2.0", "4.1.99", "1", "0"], ["4.2.0.1", "4.3", "5"]),
+        ("<4.2", ["4.1.99", "4"], ["4.2", "4.2.0"]),
+        (">=4", ["4", "4.0.1", "17"], ["3.99"]),
+        (">4", ["4.0.1", "5"], ["4", "4.0"]),
+        (">=4,<6", ["4", "5.99"], ["3", "6", "6.0"]),
+        (">=4, <6", ["4", "5"], ["6"]),
+        ("5.*,>=5.3", ["5.3", "5.9"], ["5.2", "6"]),
+        (">1,>2,>3,>4,>5,>6,>7,>8", ["9"], ["8"]),
+    ],
+)
+def test_versions_cover_what_their_conditions_say(versions: str, covered: list[str], not_covered: list[str]) -> None:
+    found = Versions.parse(versions)
+    assert str(found) == versions
+    assert [each for each in covered if not found.covers(each)] == []
+    assert [each for each in not_covered if found.covers(each)] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "v5", "5.", ".5", "5..1", "5 ", "-1", "5.x", "1.2.3.4.5.6.7.8.9", "1234567890", "٥", "5-\n", "5_1"]
+)
+def test_what_is_no_version_is_covered_by_no_set(text: str) -> None:
+    assert not Versions.parse(">=0").covers(text)
+
+
+_numbers = st.lists(st.integers(0, 12), min_size=1, max_size=4)
+
+
+@given(_numbers, _numbers)
+def test_versions_compare_number_by_number_with_missing_ones_as_zero(one: list[int], other: list[int]) -> None:
+    bound, version = ".".join(map(str, one)), ".".join(map(str, other))
+    pairs = list(itertools.zip_longest(one, other, fillvalue=0))
+    expected = [b for _, b in pairs] <= [a for a, _ in pairs]
+    assert Versions.parse(f"<={bound}").covers(version) is expected
+    assert Versions.parse(f">{bound}").covers(version) is not expected
+
+
+# --- terms of one line ----------------------------------------------------------------------------------------
+
+
+def _states(line: Mapping[str, Any], *moments: str) -> list[str]:
+    return [judge(line, now=at(moment)).state for moment in moments]
+
+
+def test_expires_holds_through_the_end_of_that_day_everywhere_on_earth() -> None:
+    line = {"expires": "2026-06-15"}
+    assert _states(line, "2026-06-15T23:59:59", "2026-06-16T11:59:59", "2026-06-16T12:00:00") == [
+        "valid",
+        "valid",
+        "expired",
+    ]
+
+
+def test_grace_counts_from_the_end_and_lasts_its_days() -> None:
+    line = {"expires": "2026-06-15", "grace_days": 2, "seats": 4}
+    assert _states(
+        line, "2026-06-16T11:59:59", "2026-06-16T12:00:00", "2026-06-18T11:59:59", "2026-06-18T12:00:00"
+    ) == [
+        "valid",
+        "grace",
+        "grace",
+        "expired",
+    ]
+    verdict = judge(line, now=at("2026-06-17T00:00:00"))
+    assert (verdict.total, verdict.expires, verdict.grace_until) == (4, "2026-06-15", "2026-06-17")
+    assert verdict.refusal(None) is None
+
+
+def test_not_before_begins_when_that_day_begins_first_on_earth() -> None:
+    line = {"not_before": "2026-06-15"}
+    assert _states(line, "2026-06-14T09:59:59", "2026-06-14T10:00:00") == ["not_yet_valid", "valid"]
+
+
+def test_a_perpetual_line_is_valid_at_any_time() -> None:
+    assert _states({}, "2000-01-01T00:00:00", "9998-12-31T00:00:00") == ["valid", "valid"]
+    assert evaluate([file({})], NOW).next_change is None
+
+
+def test_the_last_date_with_the_longest_grace_has_a_day_to_show() -> None:
+    line = {"expires": "9998-12-31", "grace_days": 365}
+    assert judge(line, now=at("9999-06-01T00:00:00")).grace_until == "9999-12-31"
+
+
+# --- lines of one name add up ---------------------------------------------------------------------------------
+
+
+def test_lines_of_one_name_add_up() -> None:
+    verdict = judge({"seats": 3, "versions": "5.*"}, {"seats": 4}, {"name": "kso.other", "seats": 100})
+    assert (verdict.total, verdict.license, verdict.vendor) == (7, "counted", "acme")
+    assert [(str(versions), seats) for versions, seats in verdict.grants] == [("5.*", 3), ("None", 4)]
+
+
+def test_only_lines_that_count_now_add_up() -> None:
+    lines = (
+        {"seats": 1},
+        {"seats": 10, "expires": "2026-06-01", "grace_days": 30},
+        {"seats": 100, "expires": "2026-06-01"},
+        {"seats": 1000, "not_before": "2026-07-01"},
+        {"seats": 10000, "id": "old"},
+        {"seats": 100000, "replaces": "old"},
+    )
+    verdict = judge(*lines)
+    assert verdict.total == 100011
+    assert [state for _, state in verdict.lines] == ["valid", "grace", "expired", "not_yet_valid", "replaced", "valid"]
+    assert verdict.state == "valid"
+
+
+def test_an_uncounted_line_that_counts_makes_the_pool_unlimited() -> None:
+    verdict = judge({"seats": 3}, {"license": "uncounted"})
+    assert (verdict.total, verdict.license) == (None, "uncounted")
+
+
+def test_an_uncounted_line_in_grace_beside_a_valid_counted_one_is_unlimited_still() -> None:
+    verdict = judge({"seats": 3}, {"license": "uncounted", "expires": "2026-06-10", "grace_days": 30})
+    assert (verdict.total, verdict.license, verdict.state) == (None, "uncounted", "valid")
+
+
+def test_an_uncounted_line_that_does_not_count_leaves_the_counted_ones() -> None:
+    verdict = judge({"seats": 3}, {"license": "uncounted", "expires": "2026-01-01"})
+    assert (verdict.total, verdict.license) == (3, "counted")
+
+
+def test_nothing_that_counts_is_a_total_of_zero() -> None:
+    assert judge({"expires": "2026-01-01"}).total == 0
+    assert judge({"license": "uncounted", "expires": "2026-01-01"}).total == 0
+
+
+def test_the_dates_shown_are_those_of_the_lines_that_count() -> None:
+    verdict = judge(
+        {"expires": "2026-12-31"}, {"expires": "2027-12-31", "not_before": "2026-01-01"}, {"expires": "2020-01-01"}
+    )
+    assert (verdict.expires, verdict.not_before) == ("2027-12-31", None)
+    assert judge({"expires": "2026-12-31"}, {}).expires is None
+    assert judge({"expires": "2020-01-01"}, {"expires": "2021-01-01"}).expires == "2021-01-01"
+    assert judge({"not_before": "2027-01-01"}, {"not_before": "2026-09-01"}).not_before == "2026-09-01"
+
+
+def test_files_of_several_vendors_are_judged_side_by_side() -> None:
+    verdicts = evaluate([file({"seats": 1}), file({"name": "other.x", "seats": 2}, vendor="other")], NOW)
+    assert {name: (each.vendor, each.total) for name, each in verdicts.names.items()} == {
+        "kso.scales": ("acme", 1),
+        "other.x": ("other", 2),
+    }
+
+
+def test_no_files_are_no_verdicts() -> None:
+    assert evaluate([], NOW) == terms.Verdicts({}, None)
+
+
+# --- replacing ------------------------------------------------------------------------------------------------
+
+
+def test_a_replaced_line_stops_when_its_replacer_begins_and_does_not_come_back() -> None:
+    lines = (
+        {"id": "old", "seats": 3, "expires": "2026-12-31"},
+        {"replaces": "old", "seats": 5, "not_before": "2026-06-20", "expires": "2026-07-01"},
+    )
+    moments = ("2026-06-19T09:59:59", "2026-06-19T10:00:00", "2026-07-02T11:59:59", "2026-07-02T12:00:00")
+    assert [judge(*lines, now=at(moment)).total for moment in moments] == [3, 5, 5, 0]
+    assert judge(*lines, now=at("2026-08-01T00:00:00")).state == "expired"
+
+
+def test_a_line_can_replace_one_of_another_name() -> None:
+    lines = ({"id": "basic", "seats": 3}, {"name": "kso.pro", "replaces": "basic", "not_before": "2026-06-20"})
+    assert judge(*lines, now=at("2026-06-18T00:00:00")).total == 3
+    verdict = judge(*lines, now=at("2026-06-21T00:00:00"))
+    assert (verdict.state, verdict.total, verdict.expires) == ("replaced", 0, "2026-06-19")
+    refusal = verdict.refusal(None)
+    assert refusal is not None
+    assert refusal.error is LICENSE_EXPIRED
+    assert refusal.message
+
+
+def test_replacing_a_line_that_is_not_in_the_file_changes_nothing() -> None:
+    assert judge({"replaces": "gone", "seats": 2}).total == 2
+
+
+def test_of_two_replacers_the_first_to_begin_ends_the_line() -> None:
+    lines = (
+        {"id": "old", "seats": 1},
+        {"replaces": "old", "seats": 10, "not_before": "2026-07-01"},
+        {"replaces": "old", "seats": 100, "not_before": "2026-06-01"},
+    )
+    assert judge(*lines).total == 100
+
+
+# --- when it changes --------------------------------------------------------------------------------------------
+
+
+def test_the_next_change_is_the_next_moment_at_which_any_line_changes() -> None:
+    found = file(
+        {"id": "a", "expires": "2026-06-20", "grace_days": 3},
+        {"id": "b", "expires": "2026-06-20"},
+        {"replaces": "b", "not_before": "2026-06-18"},
+        {"name": "kso.other", "not_before": "2026-06-16"},
+    )
+    moments, now = [], 0.0
+    while (change := evaluate([found], now).next_change) is not None:
+        moments.append(datetime.fromtimestamp(change, UTC).strftime("%m-%d %H"))
+        now = change
+    assert moments == ["06-15 10", "06-17 10", "06-21 12", "06-24 12"]
+
+
+_dates = st.none() | st.integers(0, 60).map(lambda days: (datetime(2026, 6, 1) + timedelta(days)).strftime("%Y-%m-%d"))
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> list[dict[str, Any]]:
+    lines = []
+    for n in range(draw(st.integers(1, 5))):
+        begin, end = draw(_dates), draw(_dates)
+        if begin is not None and end is not None and end < begin:
+            begin, end = end, begin
+        replaces = draw(st.none() | st.integers(0, n - 1)) if n else None
+        lines.append(
+            {
+                "id": f"l{n}",
+                "name": draw(st.sampled_from(["kso.a", "kso.b"])),
+                "seats": draw(st.integers(1, 9)),
+                "not_before": begin,
+                "expires": end,
+                "grace_days": draw(st.integers(0, 5)),
+                "replaces": None if replaces is None else f"l{replaces}",
+            }
+        )
+    return lines
+
+
+@given(_lines())
+def test_between_two_changes_nothing_changes(lines: list[dict[str, Any]]) -> None:
+    found = file(*lines)
+    now = at("2026-05-01T00:00:00")
+    for _ in range(40):
+        verdicts = evaluate([found], now)
+        just_before = (now + 365 * DAY if verdicts.next_change is None else verdicts.next_change) - 1
+        assert evaluate([found], just_before).names == verdicts.names
+        if verdicts.next_change is None:
+            return
+        assert evaluate([found], verdicts.next_change).names != verdicts.names
+        now = verdicts.next_change
+    pytest.fail("more changes than lines can make")
+
+
+# --- may it be acquired ---------------------------------------------------------------------------------------
+
+
+def test_an_expired_license_is_refused_with_its_last_day() -> None:
+    refusal = judge({"expires": "2026-01-01"}).refusal("5.1")
+    assert refusal is not None
+    assert (refusal.error, refusal.data["expires"]) == (LICENSE_EXPIRED, "2026-01-01")
+
+
+def test_a_license_to_come_is_refused_with_its_first_day() -> None:
+    refusal = judge({"not_before": "2027-01-01"}, {"expires": "2026-01-01"}).refusal("5.1")
+    assert refusal is not None
+    assert (refusal.error, refusal.data["not_before"]) == (LICENSE_NOT_YET_VALID, "2027-01-01")
+
+
+def test_a_version_must_be_covered_by_a_line_that_counts() -> None:
+    verdict = judge({"versions": "5.*"}, {"versions": "4.2"}, {"versions": "6.*", "expires": "2026-01-01"})
+    assert [verdict.refusal(version) is None for version in ("5.9", "4.2", "6.0", "4.3", None, "x")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    refusal = verdict.refusal("6.0")
+    assert refusal is not None
+    assert (refusal.error, refusal.data["covers"]) == (VERSION_NOT_COVERED, "5.* or 4.2")
+    assert refusal.data["version"] == "6.0"
+
+
+def test_no_version_is_covered_only_by_a_line_for_any_version() -> None:
+    assert judge({"versions": "5.*"}, {}).refusal(None) is None
+    refusal = judge({"versions": "5.*"}).refusal(None)
+    assert refusal is not None
+    assert refusal.error is VERSION_NOT_COVERED
+    assert refusal.message  # a version that was not named has words, too
+    assert "None" not in refusal.message
+
+
+def test_answers_stay_right_over_more_versions_than_are_remembered() -> None:
+    verdict = judge({"versions": "5.*"})
+    for _ in range(2):
+        for n in range(1500):
+            assert verdict.refusal(f"5.{n}") is None
+            assert verdict.refusal(f"6.{n}") is not None
+
+
+def test_each_refusal_is_a_new_one() -> None:
+    verdict = judge({"expires": "2026-01-01"})
+    assert verdict.refusal(None) is not verdict.refusal(None)  # a raised exception keeps its traceback
+
+
+# --- renewal ------------------------------------------------------------------------------------------------
+
+
+def test_a_line_without_renewal_takes_the_files() -> None:
+    renewal = {"need": "required", "every_days": 30, "grace_days": 10}
+    found = file({}, {"renewal": {"need": "none"}}, renewal=renewal)
+    assert [line.renewal.need for line in found.lines] == ["required", "none"]
+    assert found.renewal == Renewal("required", 30, 10)
+
+
+# --- the difference -------------------------------------------------------------------------------------------
+
+
+def change(old: list[dict[str, Any]] | None, new: list[dict[str, Any]]) -> dict[str, tuple[str, bool]]:
+    before = None if old is None else file(*old)
+    return {row["license"]: (row["change"], row["less"]) for row in terms.difference(before, file(*new), NOW)}
+
+
+def test_the_first_file_only_adds() -> None:
+    assert change(None, [{}, {"name": "kso.b", "expires": "2020-01-01"}]) == {
+        "kso.b": ("added", False),
+        "kso.scales": ("added", False),
+    }
+
+
+def test_the_same_content_is_the_same() -> None:
+    assert change([{"id": "a"}], [{"id": "b"}]) == {"kso.scales": ("same", False)}
+
+
+def test_what_is_gone_is_removed_and_less_unless_it_was_worth_nothing() -> None:
+    assert change([{}, {"name": "kso.b"}, {"name": "kso.c", "expires": "2020-01-01"}], [{}]) == {
+        "kso.scales": ("same", False),
+        "kso.b": ("removed", True),
+        "kso.c": ("removed", False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "less"),
+    [
+        pytest.param([{"seats": 3}], [{"seats": 2}], True, id="fewer seats"),
+        pytest.param([{"seats": 3}], [{"seats": 4}], False, id="more seats"),
+        pytest.param([{"seats": 3}], [{"seats": 1}, {"seats": 2}], False, id="the same seats in two lines"),
+        pytest.param([{}], [{"expires": "2027-01-01"}], True, id="an end"),
+        pytest.param([{"expires": "2027-01-01"}], [{"expires": "2026-12-31"}], True, id="an earlier end"),
+        pytest.param([{"expires": "2027-01-01"}], [{"expires": "2027-01-02"}], False, id="a later end"),
+        pytest.param([{"expires": "2026-12-31", "grace_days": 1}], [{"expires": "2026-12-31"}], True, id="less grace"),
+        pytest.param([{"expires": "2026-12-31", "grace_days": 1}], [{"expires": "2027-01-01"}], False, id="longer"),
+        pytest.param([{}], [{"not_before": "2026-07-01"}], True, id="a later begin"),
+        pytest.param([{}], [{"not_before": "2026-06-01"}], False, id="a begin that was"),
+        pytest.param(
+            [{"expires": "2026-07-01"}, {"not_before": "2026-07-02", "seats": 2}],
+            [{"expires": "2026-07-01"}, {"not_before": "2026-07-02", "seats": 1}],
+            True,
+            id="fewer seats to come",
+        ),
+        pytest.param([{}], [{"versions": "5.*"}], True, id="fewer versions"),
+        pytest.param([{"versions": "5.*"}], [{}], False, id="any version"),
+        pytest.param([{"versions": "5.*"}], [{"versions": "6.*"}], True, id="other versions"),
+        pytest.param(
+            [{"versions": "5.*", "seats": 2}], [{"versions": "5.*"}, {"versions": "6.*"}], True, id="fewer for one"
+        ),
+        pytest.param([{"versions": "5.*", "seats": 2}], [{"versions": "5.*"}, {}], False, id="some for any version"),
+        pytest.param([{"license": "uncounted"}], [{"seats": 1000000}], True, id="uncounted to counted"),
+        pytest.param([{"seats": 1000000}], [{"license": "uncounted"}], False, id="counted to uncounted"),
+        pytest.param(
+            [{"license": "uncounted"}, {"seats": 5}], [{"license": "uncounted"}], False, id="seats beside uncounted"
+        ),
+        pytest.param(
+            [{"id": "a", "seats": 3}], [{"id": "a", "seats": 3}, {"replaces": "a", "not_before": "2027-01-01"}], True,
+            id="replaced by less later",
+        ),
+    ],
+)  # fmt: skip
+def test_less_means_that_at_some_time_from_now_it_grants_less(
+    old: list[dict[str, Any]], new: list[dict[str, Any]], less: bool
+) -> None:
+    assert change(old, new)["kso.scales"] == ("changed", less)
+
+
+def test_the_difference_shows_both_sides() -> None:
+    (row,) = terms.difference(file({"seats": 3, "versions": "5.*"}), file({"seats": 1, "expires": "2027-01-01"}), NOW)
+    assert row["was"] == {"state": "valid", "total": 3, "not_before": None, "expires": None, "versions": ["5.*"]}
+    assert row["will_be"] == {
+        "state": "valid",
+        "total": 1,
+        "not_before": None,
+        "expires": "2027-01-01",
+        "versions": [None],
+    }
+
+
+@given(_lines(), _lines())
+def test_less_agrees_with_a_model_that_asks_at_every_moment(
+    old: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> None:
+    before, after = file(*old), file(*new)
+    expected: set[str] = set()
+    now: float | None = NOW
+    while now is not None:
+        was, will_be = evaluate([before], now), evaluate([after], now)
+        for name, verdict in was.names.items():
+            other = will_be.names.get(name)
+            if (verdict.total or 0) > (0 if other is None else other.total or 0):
+                expected.add(name)
+        now = min((each for each in (was.next_change, will_be.next_change) if each is not None), default=None)
+    assert {row["license"] for row in terms.difference(before, after, NOW) if row["less"]} == expected
+
+
+def test_lines_as_maps_are_plain_values() -> None:
+    verdict = judge({"versions": "5.*", "seats": 2}, {"license": "uncounted", "expires": "2026-01-01"})
+    one, two = verdict.lines_as_maps()
+    assert (one["versions"], one["seats"], one["state"]) == ("5.*", 2, "valid")
+    assert (two["versions"], two["seats"], two["state"], two["type"]) == (None, None, "expired", "uncounted")

@@ -1,0 +1,1 @@
+"""licd-vendor, the vendor's side of licd: keys, certificates and signed documents."""

@@ -1,0 +1,5 @@
+import sys
+
+from licd_vendor.main import main
+
+sys.exit(main())

@@ -1,0 +1,113 @@
+"""Documents for people: what they say, and whether a device with a given vendor profile would accept them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from licd.license import trust
+from licd.license.dates import timestamp
+from licd.license.document import MAX_DOCUMENT_BYTES, WITHDRAWN, Document, parse, run
+from licd.rpc.errors import SIGNER_RETIRED, Refused
+from licd_vendor.keys import Failure
+
+
+def load_profile(folder: Path) -> trust.VendorProfile:
+    """Errors: Failure"""
+    try:
+        return trust.load_profile(folder.resolve())
+    except trust.ProfileError as error:
+        raise Failure(f"{error}.", "Name a vendor profile, such as the folder profile that `init` made.") from None
+
+
+def read_document(path: Path) -> bytes:
+    """Errors: Failure"""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}.", "Name a document of licd.") from None
+
+
+def describe(data: bytes, profile: trust.VendorProfile | None) -> list[dict[str, Any]]:
+    """What each document of a delivery says.
+
+    Shape:  {"kind", "verified": bool, "signer_expires": time | None, "note": str | None, "lines": [payload, ...]}
+    Errors: Refused
+    """
+    found = []
+    for document in parse(data):
+        row: dict[str, Any] = {"kind": document.kind, "verified": profile is not None}
+        row |= {"signer_expires": None, "note": None}
+        if profile is not None:
+            row |= _verify(document, profile)
+        found.append(row | {"lines": [record.value for record in document.records]})
+    return found
+
+
+def _verify(document: Document, profile: trust.VendorProfile) -> dict[str, Any]:
+    if document.kind == WITHDRAWN:
+        trust.verify_withdrawn(document, profile)
+        return {}
+    note = None
+    try:
+        file = run(trust.verify(document, {profile.name: profile}, trusted_now=time.time(), new=True))
+    except Refused as refused:
+        if refused.error is not SIGNER_RETIRED:
+            raise
+        note = f"in force where it was imported in time; no device imports it anew. {refused.message}"
+        file = run(trust.verify(document, {profile.name: profile}, trusted_now=time.time(), new=False))
+    return {"signer_expires": timestamp(file.signer_expires), "note": note}
+
+
+def as_text(documents: list[dict[str, Any]]) -> Iterator[str]:
+    """The lines for a terminal."""
+    for n, each in enumerate(documents):
+        if n:
+            yield ""
+        first, *rest = each["lines"]
+        seq, issued = _plain(first.get("seq")), _plain(first.get("issued"))
+        yield f"{each['kind']} of the vendor {_plain(first.get('vendor'))}, seq {seq}, issued {issued}"
+        yield "verified: every line" if each["verified"] else "NOT VERIFIED: name a vendor profile with --profile"
+        if each["signer_expires"]:
+            yield f"signing certificate: until {each['signer_expires'][:10]}"
+        if each["note"]:
+            yield f"note: {each['note']}"
+        for name, value in first.items():
+            if name == "device" and value is None:
+                yield "device: any"
+            elif name == "renewal":
+                yield f"renewal: {_renewal(value)}"
+            elif name not in ("licd", "type", "vendor", "seq", "issued", "lines") and value is not None:
+                yield f"{name}: {_plain(value)}"
+        for line in rest:
+            yield from _license(line)
+
+
+def _license(line: dict[str, Any]) -> Iterator[str]:
+    seats = "uncounted" if line.get("license") == "uncounted" else f"{_plain(line.get('seats'))} seats"
+    versions = "any version" if line.get("versions") is None else f"versions {_plain(line.get('versions'))}"
+    term = "perpetual" if line.get("expires") is None else f"until {_plain(line['expires'])}"
+    if line.get("not_before") is not None:
+        term = f"from {_plain(line['not_before'])}, {term}"
+    yield f"{line.get('n')!s:>4}  {_plain(line.get('name'))}: {seats}, {versions}, {term}"
+    if line.get("renewal") is not None:
+        yield f"      renewal: {_renewal(line['renewal'])}"
+    for name in ("title", "grace_days", "replaces", "x"):
+        if line.get(name):
+            yield f"      {name}: {_plain(line[name])}"
+
+
+def _renewal(value: Any) -> str:
+    if type(value) is dict and {"need", "every_days", "grace_days"} == value.keys():
+        return f"{_plain(value['need'])}, every {value['every_days']} days, {value['grace_days']} days of grace"
+    return _plain(value["need"]) if type(value) is dict and "need" in value else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    # What is not verified may hold anything; a terminal gets printable characters only.
+    text = value if type(value) is str else json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
