@@ -1,0 +1,338 @@
+"""The ledger of seats: who holds what, and every decision about it. Pure: time, new ids and who asks are arguments.
+
+Every change is first decided, then applied. A decide_* method refuses by name or returns what will happen and changes
+nothing. apply() changes recorded state and cannot refuse: it never looks at capacity, owners or time, so that replay
+is `for event in journal: ledger.apply(event)`. hold() changes what is not recorded: the deadline, and which connection
+used the lease last. A restart makes both anew (promise_all()).
+
+Deadlines are seconds on CLOCK_BOOTTIME. A lease lives until an Expired event is applied, not until its deadline:
+whoever is heard before that is in time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
+from typing import NamedTuple
+
+from licd.rpc.errors import HOLDER_IN_USE, LEASE_UNKNOWN, NOT_OWNER, SEATS_WITHDRAWN, Refused
+from licd.seats.events import RELEASE, Accepted, Acquired, Event, Expired, Released, Started, Stopped
+from licd.seats.pool import Lease, Pool, Session, Total
+
+AFTER_REBOOT_TTL_S = 120  # no holder survived the reboot; whoever comes back asks within two minutes
+MIN_DUE = 1000  # entries of the deadline heap before a look at how many of them still stand
+MAX_REMEMBERED = 10_000  # expired leases that a late confirm may revive; the oldest is forgotten first
+
+
+class Wish(NamedTuple):
+    """What a seat.acquire asks for."""
+
+    license: str
+    holder: str
+    seats: int
+    ttl_s: int
+    on_close: str
+    version: str | None
+
+
+class Grant(NamedTuple):
+    """A decision in the holder's favor.
+
+    Shape:  event None: nothing to record, the lease stands as it was; deadline is what hold() will set
+    """
+
+    lease: str
+    event: Acquired | None
+    deadline: float
+
+
+class Ledger:
+    """All leases and pools, and what else the journal remembers: the license files accepted, the boot."""
+
+    def __init__(self) -> None:
+        self.leases: dict[str, Lease] = {}  # in the order of rank
+        self.pools: dict[str, Pool] = {}
+        self.accepted: dict[str, Accepted] = {}  # by vendor: the highest seq
+        self.boot_id: str | None = None
+        self.clean_stop = False
+        self._due: list[tuple[float, str]] = []  # a heap; an entry may be older than its lease's deadline, never later
+        self._next_rank = 0
+        self._expired: OrderedDict[str, Lease] = OrderedDict()  # remembered for one more ttl
+        self._expired_holders: dict[tuple[str, int, str], str] = {}
+
+    # --- decide: refuse by name, or say what will happen -----------------------------------------------------
+
+    def decide_acquire(self, wish: Wish, session: Session, new_id: str, since: int, now: float) -> Grant:
+        """The lease of this (license, uid, holder): the same one refreshed, or a new one.
+
+        Whether the license is valid and covers the version is judged before (terms.Verdict).
+        Errors: HOLDER_IN_USE, TOO_MANY_SEATS, NO_SEAT_FREE, SEATS_WITHDRAWN
+        Source: licd-rpc(7) seat.acquire
+        """
+        pool = self.pool(wish.license)
+        deadline = now + wish.ttl_s
+        lease = pool.leases.get((session.uid, wish.holder))
+        if lease is None:
+            pool.check_room(wish.version, wish.seats, None)
+            event = Acquired(
+                new_id, wish.license, session.uid, wish.holder, wish.seats, wish.ttl_s,
+                wish.on_close, wish.version, self._next_rank, since, session.pid, session.unit,
+            )  # fmt: skip
+            return Grant(new_id, event, deadline)
+        _check_not_in_use(lease, session)
+        moves = not pool.same_lines(wish.version, lease.version)  # seats of other lines are as good as new ones
+        if pool.over_capacity and pool.in_surplus(lease, wish.seats):
+            if wish.seats >= lease.seats or moves:
+                raise Refused(SEATS_WITHDRAWN, license=pool.license, total=pool.granted(lease.version))
+            deadline = lease.deadline  # shrinking always works, but seats still in surplus are not prolonged
+        elif wish.seats > lease.seats or moves:
+            pool.check_room(wish.version, wish.seats, lease)
+        if (wish.seats, wish.ttl_s, wish.on_close, wish.version) == (
+            lease.seats, lease.ttl_s, lease.on_close, lease.version,
+        ):  # fmt: skip
+            return Grant(lease.id, None, deadline)
+        event = lease.as_event()._replace(
+            seats=wish.seats, ttl_s=wish.ttl_s, on_close=wish.on_close, version=wish.version,
+            pid=session.pid, unit=session.unit,
+        )  # fmt: skip
+        return Grant(lease.id, event, deadline)
+
+    def decide_confirm(self, lease: Lease, session: Session, now: float, *, by_holder: bool) -> Grant:
+        """One more ttl for the lease. An expired one is revived under its old id: an acquire, with an event.
+
+        Errors: NOT_OWNER, HOLDER_IN_USE, SEATS_WITHDRAWN; for an expired one also NO_SEAT_FREE, TOO_MANY_SEATS
+        Source: licd-rpc(7) seat.confirm
+        """
+        if lease.uid != session.uid:
+            raise Refused(NOT_OWNER)
+        pool = self.pool(lease.license)
+        if not lease.live:
+            pool.check_room(lease.version, lease.seats, None)
+            event = lease.as_event()._replace(rank=self._next_rank, pid=session.pid, unit=session.unit)
+            return Grant(lease.id, event, now + lease.ttl_s)
+        if by_holder:
+            _check_not_in_use(lease, session)
+        if pool.over_capacity and pool.in_surplus(lease, lease.seats):
+            raise Refused(SEATS_WITHDRAWN, license=pool.license, total=pool.granted(lease.version))
+        return Grant(lease.id, None, now + lease.ttl_s)
+
+    def decide_release(self, lease: Lease, session: Session, reason: str | None, *, admin: bool) -> Released:
+        """Errors: NOT_OWNER"""
+        if lease.uid == session.uid:
+            return Released(lease.id, reason)
+        if not admin:
+            raise Refused(NOT_OWNER)
+        return Released(lease.id, reason or "released by an administrator")
+
+    def decide_goodbye(self, session: Session) -> list[Released]:
+        """The end of the on_close="release" leases that were last used from this connection."""
+        return [Released(lease, "its connection ended") for lease in sorted(session.bound)]
+
+    def decide_expire(self, now: float, most: int) -> list[Expired]:
+        """The leases whose deadline has passed, at most `most` of them a call. Each is named once: to be applied."""
+        expired: list[Expired] = []
+        while len(expired) < most and (lease := self._next_due()) is not None and lease.deadline <= now:
+            heapq.heappop(self._due)
+            lease.due = float("inf")
+            expired.append(Expired(lease.id))
+        return expired
+
+    # --- find ------------------------------------------------------------------------------------------------
+
+    def pool(self, license: str) -> Pool:
+        pool = self.pools.get(license)
+        return Pool(license) if pool is None else pool
+
+    def find(self, id: str, now: float) -> Lease:
+        """The live lease of this id, or the expired one that a confirm could revive.
+
+        Errors: LEASE_UNKNOWN
+        """
+        lease = self.leases.get(id) or self._remembered(id, now)
+        if lease is None:
+            raise Refused(LEASE_UNKNOWN)
+        return lease
+
+    def find_holder(self, license: str, uid: int, holder: str, now: float) -> Lease:
+        """The same by (license, uid, holder). Errors: LEASE_UNKNOWN"""
+        lease = self.pool(license).leases.get((uid, holder))
+        if lease is None:
+            lease = self._remembered(self._expired_holders.get((license, uid, holder)), now)
+        if lease is None:
+            raise Refused(LEASE_UNKNOWN)
+        return lease
+
+    def next_deadline(self) -> float:
+        """When decide_expire() may next have something to do; infinity if there is no lease."""
+        lease = self._next_due()
+        return float("inf") if lease is None else lease.deadline
+
+    # --- apply: recorded state -------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """The event is true from now on. It cannot be refused; applying it again changes nothing."""
+        if isinstance(event, Acquired):
+            self._upsert(event)
+        elif isinstance(event, Released):
+            self._remove(event.lease)
+        elif isinstance(event, Expired):
+            lease = self._remove(event.lease)
+            if lease is not None:
+                self._remember(lease)
+        elif isinstance(event, Accepted):
+            if event.vendor not in self.accepted or self.accepted[event.vendor].seq <= event.seq:
+                self.accepted[event.vendor] = event
+        elif isinstance(event, Started):
+            self.boot_id = event.boot_id
+        self.clean_stop = isinstance(event, Stopped)
+
+    def _upsert(self, event: Acquired) -> None:
+        pool = self.pools.get(event.license)
+        if pool is None:
+            pool = self.pools[event.license] = Pool(event.license)
+        lease = self.leases.get(event.lease)
+        if lease is None:
+            stale = pool.leases.get((event.uid, event.holder))
+            if stale is not None:  # its end was in a frame that was lost
+                self._remove(stale.id)
+            if self._expired_holders:
+                self._forget(event.license, event.uid, event.holder)
+            lease = self.leases[event.lease] = pool.leases[event.uid, event.holder] = Lease(event)
+        else:
+            pool.held -= lease.seats
+            lease.set_terms(event)
+        pool.held += lease.seats
+        self._next_rank = max(self._next_rank, event.rank + 1)
+
+    def _remove(self, id: str) -> Lease | None:
+        lease = self.leases.pop(id, None)
+        if lease is None:
+            return None
+        lease.live = False
+        if lease.session is not None:
+            lease.session.bound.discard(id)
+            lease.session = None
+        pool = self.pools[lease.license]
+        del pool.leases[lease.uid, lease.holder]
+        pool.held -= lease.seats
+        return lease
+
+    # --- hold: what is not recorded --------------------------------------------------------------------------
+
+    def hold(self, lease: Lease, session: Session, deadline: float, now: float) -> None:
+        """The lease is promised until the deadline, and this connection used it last."""
+        before = lease.session
+        if before is not session:
+            if before is not None:
+                before.bound.discard(lease.id)
+            lease.session = session
+        if lease.on_close == RELEASE:
+            session.bound.add(lease.id)
+        else:
+            session.bound.discard(lease.id)
+        lease.confirmed = now
+        lease.deadline = deadline
+        if deadline < lease.due:
+            self._schedule(lease)
+
+    def set_pools(self, totals: Mapping[str, Total]) -> None:
+        """The pools have these totals from now on; a name that is missing has no seats."""
+        for license, (total, grants) in totals.items():
+            if license not in self.pools:
+                self.pools[license] = Pool(license)
+            self.pools[license].set_total(total, grants)
+        for license in self.pools.keys() - totals.keys():
+            self.pools[license].set_total(0, ())
+
+    def extend_all(self, now: float) -> None:
+        """Every lease gets its full ttl: after a stall or a suspend holders slept too."""
+        for lease in self.leases.values():
+            lease.deadline = max(lease.deadline, now + lease.ttl_s)
+
+    def restart(self, *, same_boot: bool) -> None:
+        """After replay: ranks in order; after a reboot no holder is alive, and release leases are gone."""
+        self._expired.clear()
+        self._expired_holders.clear()
+        if not same_boot:
+            for lease in [lease for lease in self.leases.values() if lease.on_close == RELEASE]:
+                self._remove(lease.id)
+        leases = sorted(self.leases.values(), key=attrgetter("rank"))
+        self.leases = {lease.id: lease for lease in leases}
+        for pool in self.pools.values():
+            pool.leases = {}
+        for lease in leases:
+            self.pools[lease.license].leases[lease.uid, lease.holder] = lease
+
+    def promise_all(self, now: float, *, same_boot: bool) -> None:
+        """Every lease has a deadline from now on: its full ttl, after a reboot at most 120 s."""
+        for lease in self.leases.values():
+            lease.confirmed = now
+            lease.deadline = now + (lease.ttl_s if same_boot else min(lease.ttl_s, AFTER_REBOOT_TTL_S))
+            lease.due = lease.deadline
+        self._due = [(lease.due, lease.id) for lease in self.leases.values()]
+        heapq.heapify(self._due)
+
+    def snapshot(self, ids: Iterable[str]) -> Iterator[Acquired]:
+        """The leases among these ids that still live, as the events that make them."""
+        for id in ids:
+            lease = self.leases.get(id)
+            if lease is not None:
+                yield lease.as_event()
+
+    def _schedule(self, lease: Lease) -> None:
+        if len(self._due) >= 2 * len(self.leases) + MIN_DUE:  # mostly entries of leases released long before their time
+            self._due = [entry for entry in self._due if self._stands(entry)]
+            heapq.heapify(self._due)
+        lease.due = lease.deadline
+        heapq.heappush(self._due, (lease.due, lease.id))
+
+    def _stands(self, entry: tuple[float, str]) -> bool:
+        lease = self.leases.get(entry[1])
+        return lease is not None and lease.due == entry[0]
+
+    def _next_due(self) -> Lease | None:
+        """The lease that is due first, at the head of the heap; what time has overtaken is dropped on the way."""
+        while self._due:
+            if not self._stands(self._due[0]):
+                heapq.heappop(self._due)  # gone, or an earlier entry stands for it
+                continue
+            lease = self.leases[self._due[0][1]]
+            if lease.deadline == lease.due:
+                return lease
+            lease.due = lease.deadline  # confirmed meanwhile: confirms leave the heap alone
+            heapq.heapreplace(self._due, (lease.due, lease.id))
+        return None
+
+    # --- the expired, remembered for one more ttl ------------------------------------------------------------
+
+    def _remember(self, lease: Lease) -> None:
+        self._expired[lease.id] = lease
+        self._expired_holders[lease.license, lease.uid, lease.holder] = lease.id
+        if len(self._expired) > MAX_REMEMBERED:
+            oldest = next(iter(self._expired.values()))
+            self.forget(oldest)
+
+    def _remembered(self, id: str | None, now: float) -> Lease | None:
+        lease = self._expired.get(id) if id is not None else None
+        if lease is not None and now > lease.deadline + lease.ttl_s:
+            self.forget(lease)
+            return None
+        return lease
+
+    def forget(self, lease: Lease) -> None:
+        """An expired lease cannot be revived any more."""
+        self._forget(lease.license, lease.uid, lease.holder)
+
+    def _forget(self, license: str, uid: int, holder: str) -> None:
+        id = self._expired_holders.pop((license, uid, holder), None)
+        if id is not None:
+            del self._expired[id]
+
+
+def _check_not_in_use(lease: Lease, session: Session) -> None:
+    # Ten programs under one uid cannot share one seat by choosing one name.
+    user = lease.session
+    if user is not None and user.open and user.pid != session.pid:
+        raise Refused(HOLDER_IN_USE, license=lease.license, holder=lease.holder, pid=user.pid)
