@@ -1,0 +1,1 @@
+"""The process: one thread, one loop."""

@@ -1,0 +1,249 @@
+"""The clients: who may come in, what they send, when their answers leave, and all that happens when one goes.
+
+Between two commits nothing is sent but to those who are turned away at the door.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from time import perf_counter
+
+from licd.daemon import log
+from licd.daemon.connection import Connection
+from licd.daemon.listener import Peer, overflow_uid, peer
+from licd.daemon.loop import READ, WRITE, Loop
+from licd.daemon.service import Service, roles
+from licd.daemon.state import State
+from licd.license.document import MAX_DOCUMENT_BYTES
+from licd.rpc import wire
+from licd.rpc.errors import TOO_MANY_CONNECTIONS, Refused
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_DOCUMENT_MESSAGE_BYTES = MAX_DOCUMENT_BYTES + 4096  # an administrator's message may hold a document
+COMPLAINT_INTERVAL_S = 60.0  # between two log lines about the violations of one uid: it may come back for ever
+ACCEPT_AT_ONCE = 64  # connections accepted in one turn
+ACCEPT_RETRY_S = 1.0  # after a lack of descriptors or memory
+SLICE_S = 0.003  # of one turn for the requests of one client, however many it has sent and however dear they are
+USER_SLICE_S = 0.012  # of one turn for all clients of one uid: turns stay short, however many connections it has
+ADMIN_SPARE = 16  # connections beyond the limit that only administrators get: a flood must not lock them out
+
+
+class Clients:
+    """`admin_gid`: the members of this group are administrators; a reload may change it for those who come later."""
+
+    def __init__(
+        self, state: State, service: Service, loop: Loop, listener: socket.socket, *, admin_gid: int | None
+    ) -> None:
+        self._state = state
+        self._service = service
+        self._loop = loop
+        self._listener = listener
+        self.admin_gid = admin_gid
+        self.accept_at = float("inf")  # when to try again, while not accepting
+        # Whole messages wait in them, and their peer has caught up; who waits longest comes first.
+        self.paused: dict[Connection, None] = {}
+        self._spent_s: dict[int, float] = {}  # in this turn, on the requests of each uid
+        self._overflow_uid = overflow_uid()
+        self._connections: set[Connection] = set()
+        self._of_uid: dict[int, int] = {}
+        self._touched: set[Connection] = set()  # in this turn: to be flushed, or ended
+        self._complained: dict[int, float] = {}  # when a violation of this uid was last logged
+        self._accepting = False
+        self._full_at = float("-inf")  # when it was last logged that nobody could be accepted
+        self._knocking = False
+        self._ready: list[tuple[Connection, int]] = []  # in this turn, to be read from or written to
+
+    def listen(self) -> None:
+        self._accepting = True
+        self.accept_at = float("inf")
+        self._loop.watch(self._listener, READ, self._on_knock)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._listener.close()
+
+    # --- the steps of a turn ---------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """All that can be read is read and handled; the answers wait.
+
+        Those first who have hung up, new ones last: who comes may want the seats of one who went. epoll(7) has an
+        order of its own.
+        """
+        if self._state.now >= self.accept_at:
+            self.listen()
+        ready, self._ready = self._ready, []
+        if len(ready) > 1:
+            ready.sort(key=lambda each: not each[0].hung_up())
+        paused, self.paused = self.paused, {}
+        self._spent_s.clear()
+        for connection in paused:
+            if self._has_time(connection):
+                self._serve(connection)
+            else:
+                self.paused[connection] = None
+        for connection, events in ready:
+            self._on_ready(connection, events)
+        if self._knocking:
+            self._accept()
+
+    def _has_time(self, connection: Connection) -> bool:
+        return self._spent_s.get(connection.peer.uid, 0.0) < USER_SLICE_S
+
+    def answered(self, connection: Connection) -> None:
+        """An answer of an earlier turn's request stands in its `out`."""
+        if connection in self._connections:
+            self._touched.add(connection)
+            if connection.over:
+                self._goodbye(connection)
+
+    def unheard(self) -> bool:
+        """Somebody has sent whole messages that are not handled yet."""
+        return bool(self.paused) or any(each.paused and not each.slow for each in self._touched)
+
+    def let_answers_go(self) -> bool:
+        """What waited for the commit leaves. True if that ended leases: another commit is due."""
+        ended = [self._let_go(connection) for connection in self._touched]
+        self._touched.clear()
+        return any(ended)
+
+    # --- coming ----------------------------------------------------------------------------------------------
+
+    def _on_knock(self, events: int) -> None:
+        self._knocking = True
+
+    def _accept(self) -> None:
+        self._knocking = False
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                stream, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.ECONNABORTED:
+                    continue
+                # Out of descriptors or memory: those who wait stay in the backlog until a connection ends, or the
+                # want, which need not be of our making, is over.
+                self._accepting = False
+                self.accept_at = self._state.now + ACCEPT_RETRY_S
+                self._loop.forget(self._listener)
+                if self._state.now - self._full_at >= COMPLAINT_INTERVAL_S:
+                    self._full_at = self._state.now
+                    log.write(log.ERROR, f"cannot accept connections for now: {error.strerror}")
+                return
+            stream.setblocking(False)
+            try:
+                who = peer(stream)
+            except OSError:
+                stream.close()
+                continue
+            self._welcome(stream, who)
+
+    def _welcome(self, stream: socket.socket, who: Peer) -> None:
+        config = self._state.config
+        allowed = roles(who.uid, who.gids, admin_gid=self.admin_gid, overflow_uid=self._overflow_uid)
+        admin = "admin" in allowed
+        connection = Connection(stream, who, allowed, MAX_DOCUMENT_MESSAGE_BYTES if admin else MAX_MESSAGE_BYTES)
+        most = config.max_connections + (ADMIN_SPARE if admin else 0)
+        if not admin and self._of_uid.get(who.uid, 0) >= config.max_connections_per_user:
+            most = config.max_connections_per_user
+        elif len(self._connections) < most:
+            self._connections.add(connection)
+            self._of_uid[who.uid] = self._of_uid.get(who.uid, 0) + 1
+            self._state.connections = len(self._connections)
+            self._watch(connection, READ)
+            self._on_ready(connection, READ)  # what it has sent already is in time
+            return
+        connection.say_goodbye(Refused(TOO_MANY_CONNECTIONS, limit=most))
+        connection.flush()
+        connection.close()
+
+    # --- sending and receiving -----------------------------------------------------------------------------------
+
+    def _on_ready(self, connection: Connection, events: int) -> None:
+        if events & READ:
+            connection.receive()
+        self._serve(connection)
+
+    def _serve(self, connection: Connection) -> None:
+        self._touched.add(connection)
+        if not (connection.violated or connection.broken):
+            self._handle(connection)
+        if connection.over:  # now, not behind the others: one of them may ask for its seats
+            self._goodbye(connection)
+
+    def _handle(self, connection: Connection) -> None:
+        if not self._has_time(connection):
+            connection.paused = True
+            return
+        began = perf_counter()
+        try:
+            for message in connection.messages():
+                self._service.handle(connection, message)
+                if perf_counter() > began + SLICE_S:
+                    connection.paused = True
+                    break
+        except wire.Violation as violation:
+            connection.violation(violation)
+            self._complain(connection.peer, violation.reason)
+        uid = connection.peer.uid
+        self._spent_s[uid] = self._spent_s.get(uid, 0.0) + perf_counter() - began
+
+    def _complain(self, who: Peer, reason: str) -> None:
+        last = self._complained.get(who.uid, float("-inf"))
+        if self._state.now - last >= COMPLAINT_INTERVAL_S:
+            self._complained[who.uid] = self._state.now
+            log.write(log.WARNING, f"closed a connection of uid {who.uid}, pid {who.pid}: {reason}")
+
+    def _let_go(self, connection: Connection) -> bool:
+        """The answers leave, as far as the peer reads them; a connection that is over is closed behind the last one.
+
+        True if it broke only now, and leases ended with it.
+        """
+        if connection.out:
+            connection.flush()
+        if connection.over and (connection.broken or connection.violated or not connection.out):
+            return self._close(connection)
+        if connection.paused and not connection.slow:
+            self.paused[connection] = None
+        reading = not (connection.ended or connection.slow or connection.paused)
+        self._watch(connection, reading * READ | bool(connection.out) * WRITE)
+        return False
+
+    def _watch(self, connection: Connection, events: int) -> None:
+        if events == connection.watched:
+            return
+        connection.watched = events
+        if events:
+            self._loop.watch(connection, events, lambda events: self._ready.append((connection, events)))
+        else:
+            self._loop.forget(connection)
+
+    # --- going -----------------------------------------------------------------------------------------------
+
+    def _goodbye(self, connection: Connection) -> None:
+        """All that happens when a connection ends, once: its release leases are released, at once."""
+        if connection.session.open:
+            connection.session.open = False
+            for event in self._state.ledger.decide_goodbye(connection.session):
+                self._state.record(event)
+
+    def _close(self, connection: Connection) -> bool:
+        """True if it was not over before the commit: its leases end with the next frame."""
+        late = connection.session.open
+        self._goodbye(connection)
+        self._loop.forget(connection)
+        connection.close()
+        self._connections.discard(connection)
+        self.paused.pop(connection, None)
+        self._state.connections = len(self._connections)
+        left = self._of_uid[connection.peer.uid] - 1
+        if left:
+            self._of_uid[connection.peer.uid] = left
+        else:
+            del self._of_uid[connection.peer.uid]
+        if not self._accepting:
+            self.listen()
+        return late

@@ -1,0 +1,125 @@
+"""One client's connection: bytes in, messages out; answers in, bytes out. It knows no method and no seat.
+
+Answers pile up until the turn's records are synced; flush() lets them go. A reader that is too slow is not read from
+until it has caught up, so what waits for it is bounded.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from licd.daemon.listener import Peer
+from licd.rpc import wire
+from licd.rpc.errors import BAD_MESSAGE, MESSAGE_TOO_LARGE, Refused
+from licd.seats.pool import Session
+
+READ_BYTES = 64 * 1024  # read from one client in one turn
+MAX_WAITING_BYTES = 128 * 1024  # answers that wait for a slow reader; then it is not read from
+
+
+class Deferred(Exception):
+    """A handler's word that the answer comes in a later turn; whoever raised it has kept the msgid."""
+
+
+class Connection:
+    def __init__(self, stream: socket.socket, peer: Peer, roles: frozenset[str], max_message: int) -> None:
+        self.stream = stream
+        self.peer = peer
+        self.roles = roles
+        self.max_message = max_message
+        self.session = Session(peer.uid, peer.pid)
+        self.decoder = wire.Decoder(max_message)
+        self.out = bytearray()
+        self.deferred = 0  # requests whose answer comes in a later turn
+        self.ended = False  # the peer sends no more
+        self.broken = False  # nothing more can be sent either
+        self.violated = False  # the peer broke the protocol: told once, then closed
+        self.paused = False  # messages wait in the decoder, for the peer to read its answers or for the next turn
+        self.watched = 0  # the events the loop watches for
+        self._poll: select.poll | None = None
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def receive(self) -> None:
+        """What can be read now is with the decoder."""
+        try:
+            data = self.stream.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.ended = self.broken = True
+            return
+        if data:
+            self.decoder.feed(data)
+        else:
+            self.ended = True
+
+    def messages(self) -> Iterator[wire.Message]:
+        """The whole messages received, as long as the peer reads its answers.
+
+        Errors: wire.Violation
+        """
+        while not self.slow:
+            message = next(self.decoder, None)
+            if message is None:
+                self.paused = False
+                return
+            yield message
+        self.paused = True
+
+    @property
+    def slow(self) -> bool:
+        """Answers wait for the peer to read; until then no more is read from it."""
+        return len(self.out) > MAX_WAITING_BYTES
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come of this connection but the answers still in `out`."""
+        return self.broken or self.violated or (self.ended and not self.deferred and not self.paused)
+
+    def hung_up(self) -> bool:
+        """The peer has closed its end altogether, not merely said that it sends no more: nobody waits for an answer."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.stream, 0)
+        return bool(self._poll.poll(0))
+
+    def answer(self, msgid: int, result: Any) -> None:
+        self.out += wire.encode_response(msgid, None, result)
+
+    def refuse(self, msgid: int, error: dict[str, Any]) -> None:
+        self.out += wire.encode_response(msgid, error, None)
+
+    def violation(self, violation: wire.Violation) -> None:
+        """The peer is told why, once; where its request cannot be named, by a notification."""
+        self.violated = True
+        if violation.too_large:
+            refused = Refused(MESSAGE_TOO_LARGE, limit=self.max_message)
+        else:
+            refused = Refused(BAD_MESSAGE, reason=violation.reason)
+        self.say_goodbye(refused, violation.msgid)
+
+    def say_goodbye(self, refused: Refused, msgid: int | None = None) -> None:
+        if msgid is not None:
+            self.refuse(msgid, refused.as_map())
+        else:
+            self.out += wire.encode_notification(wire.GOODBYE, {"error": refused.as_map()})
+
+    def flush(self) -> None:
+        """As much as the peer takes now is sent."""
+        try:
+            sent = self.stream.send(self.out, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.broken = self.ended = True
+            self.out.clear()
+            return
+        del self.out[:sent]
+
+    def close(self) -> None:
+        self.stream.close()

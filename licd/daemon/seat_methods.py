@@ -1,0 +1,191 @@
+"""seat.*: acquire, confirm, release, list. Each judges the license, lets the ledger decide, then records and holds."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import Any
+
+from licd.daemon.connection import Connection
+from licd.daemon.listener import unit_of
+from licd.daemon.methods import ADMIN
+from licd.daemon.state import State, warnings_of
+from licd.license.dates import timestamp
+from licd.license.terms import Verdict
+from licd.rpc.errors import BAD_PARAMS, LEASE_UNKNOWN, NO_SUCH_LICENSE, TOO_MANY_LEASES, VERSION_NOT_COVERED, Refused
+from licd.seats.ledger import Grant, Wish
+from licd.seats.pool import Lease
+
+# Of one Acquired record: its texts are at most 24 + 64 + 4 * 128 + 7 + 120 + 100 bytes, numbers and headers below 80.
+RECORD_BYTES = 1024
+
+
+class SeatMethods:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def acquire(
+        self, connection: Connection, msgid: int | None, *, license: str, holder: str, seats: int,
+        version: str | None, ttl: int, wait: int, on_close: str,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A lease, or why not. The same (license, uid, holder) gets the same lease back."""
+        state = self._state
+        if connection.hung_up():
+            raise Refused(LEASE_UNKNOWN)  # nobody is there to hold it, or to read this
+        if ttl > state.config.max_ttl:
+            raise Refused(BAD_PARAMS, reason=f"ttl is at most {state.config.max_ttl} s on this device")
+        verdict = self._verdict(license, version)
+        wish = Wish(license, holder, seats, ttl, on_close, version)
+        session = connection.session
+        grant = state.ledger.decide_acquire(wish, session, os.urandom(12).hex(), int(state.trusted), state.now)
+        lease = self._carry_out(connection, grant)
+        return {
+            "lease": lease.id,
+            "license": license,
+            "holder": holder,
+            "seats": seats,
+            "ttl": ttl,
+            "deadline": lease.deadline,
+            "warnings": warnings_of(verdict),
+        }
+
+    def confirm(
+        self, connection: Connection, msgid: int | None, *, lease: str | None, license: str | None,
+        holder: str | None, leases: list[str] | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The new deadline; of many leases, each answered for itself."""
+        if leases is not None:
+            if lease is not None or license is not None or holder is not None:
+                raise Refused(BAD_PARAMS, reason="leases goes alone, without lease, license or holder")
+            return {"results": [self._confirm_one(connection, id) for id in leases]}
+        found, by_holder = self._find(connection, lease, license, holder)
+        return self._confirm(connection, found, by_holder=by_holder)
+
+    def release(
+        self, connection: Connection, msgid: int | None, *, lease: str | None, license: str | None,
+        holder: str | None, reason: str | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """released true, or false where it was gone already."""
+        state = self._state
+        try:
+            found, _ = self._find(connection, lease, license, holder)
+        except Refused as refused:
+            if refused.error is LEASE_UNKNOWN:
+                return {"released": False}
+            raise
+        event = state.ledger.decide_release(found, connection.session, reason, admin=ADMIN in connection.roles)
+        if not found.live:
+            state.ledger.forget(found)
+            return {"released": False}
+        state.record(event)
+        return {"released": True}
+
+    def list_seats(
+        self, connection: Connection, msgid: int | None, *, license: str | None, holder: str | None,
+        after: int, limit: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The leases of the peer's own uid, of all uids for an admin, oldest first, a page at a time."""
+        state = self._state
+        admin = ADMIN in connection.roles
+        uid = connection.peer.uid
+        pool = state.ledger.leases if license is None else state.ledger.pool(license).leases
+        rows = (
+            lease
+            for lease in pool.values()  # in the order of rank
+            if lease.rank > after and (admin or lease.uid == uid) and (holder is None or lease.holder == holder)
+        )
+        page = list(islice(rows, limit))
+        return {
+            "leases": [self._row(lease) for lease in page],
+            "next": page[-1].rank if next(rows, None) is not None else None,
+        }
+
+    # --- parts -----------------------------------------------------------------------------------------------
+
+    def _verdict(self, license: str, version: str | None) -> Verdict:
+        verdict = self._state.installed.verdicts.names.get(license)
+        if verdict is None:
+            raise Refused(NO_SUCH_LICENSE, license=license)
+        refusal = verdict.refusal(version)
+        if refusal is not None:
+            raise refusal
+        return verdict
+
+    def _find(
+        self, connection: Connection, id: str | None, license: str | None, holder: str | None
+    ) -> tuple[Lease, bool]:
+        """The lease meant, and whether it was named by its holder. Errors: BAD_PARAMS, LEASE_UNKNOWN"""
+        ledger, now = self._state.ledger, self._state.now
+        if id is not None and license is None and holder is None:
+            return ledger.find(id, now), False
+        if id is None and license is not None and holder is not None:
+            return ledger.find_holder(license, connection.peer.uid, holder, now), True
+        raise Refused(BAD_PARAMS, reason="name the lease either by lease, or by license and holder")
+
+    def _confirm(self, connection: Connection, lease: Lease, *, by_holder: bool) -> dict[str, Any]:
+        state = self._state
+        if lease.uid == connection.peer.uid:
+            if lease.live:
+                self._check_version(lease)
+            elif connection.hung_up():
+                raise Refused(LEASE_UNKNOWN)
+            else:
+                self._verdict(lease.license, lease.version)  # a revival is an acquire: judged anew
+        grant = state.ledger.decide_confirm(lease, connection.session, state.now, by_holder=by_holder)
+        lease = self._carry_out(connection, grant)
+        return {"lease": lease.id, "deadline": lease.deadline}
+
+    def _check_version(self, lease: Lease) -> None:
+        """A renewed file may cover other versions, as it may grant fewer seats: then the lease ends at its deadline.
+
+        A license that ended altogether has no seats, which the ledger answers.
+        Errors: VERSION_NOT_COVERED
+        """
+        verdict = self._state.installed.verdicts.names.get(lease.license)
+        refusal = None if verdict is None else verdict.refusal(lease.version)
+        if refusal is not None and refusal.error is VERSION_NOT_COVERED:
+            raise refusal
+
+    def _confirm_one(self, connection: Connection, id: str) -> dict[str, Any]:
+        try:
+            return self._confirm(connection, self._state.ledger.find(id, self._state.now), by_holder=False)
+        except Refused as refused:
+            return {"lease": id, "error": refused.as_map()}
+
+    def _carry_out(self, connection: Connection, grant: Grant) -> Lease:
+        """The grant is recorded, if there is anything to record, and the lease held by this connection."""
+        state = self._state
+        session = connection.session
+        if grant.event is not None:
+            event = grant.event
+            before = state.ledger.leases.get(grant.lease)
+            if before is None:
+                if len(state.ledger.leases) >= state.config.max_leases:
+                    raise Refused(TOO_MANY_LEASES, limit=state.config.max_leases)
+                if session.unit is None:
+                    session.unit = unit_of(session.pid) or ""
+                event = event._replace(unit=session.unit)
+            if before is None or event.seats >= before.seats:  # shrinking always works, also on a full disk
+                state.journal.reserve(RECORD_BYTES)
+            state.record(event)
+        lease = state.ledger.leases[grant.lease]
+        state.ledger.hold(lease, session, grant.deadline, state.now)
+        return lease
+
+    def _row(self, lease: Lease) -> dict[str, Any]:
+        now = self._state.now
+        return {
+            "lease": lease.id,
+            "license": lease.license,
+            "holder": lease.holder,
+            "uid": lease.uid,
+            "pid": lease.pid,
+            "unit": lease.unit or None,
+            "seats": lease.seats,
+            "version": lease.version,
+            "on_close": lease.on_close,
+            "ttl": lease.ttl_s,
+            "since": timestamp(lease.since),
+            "confirmed_s": int(now - lease.confirmed),
+            "expires_s": max(0, int(lease.deadline - now)),
+        }

@@ -1,0 +1,168 @@
+"""The turn: everything that happens between two waits, in an order that is never broken.
+
+    license dates that have passed
+    read all that can be read, decide and apply    answers pile up in the connections
+    the ends of connections, each where it is read; then what has expired
+    one frame with all of that, fdatasync          journal.commit
+    the answers leave
+
+So an answer never leaves before what it tells is on the medium, not even a read that could have seen it. Reading
+comes before expiring: whoever is heard in this turn is in time. After a stall or a suspend every lease first gets its
+full ttl.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from licd.daemon.clients import Clients
+from licd.daemon.loop import READ, Loop
+from licd.daemon.notify import Notifier
+from licd.daemon.service import Service
+from licd.daemon.state import State
+from licd.device import clock
+
+MARK_INTERVAL_S = clock.RECORD_INTERVAL_S  # between two marks of the clock on record: the only write of an idle licd
+STALL_S = 1.0  # a turn that begins later than this was held up, and so were the holders
+STATUS_INTERVAL_S = 1.0  # between two STATUS= lines, however busy
+EXPIRE_AT_ONCE = 1000  # leases expired in one turn: about 5 ms
+PATIENCE_S = 1.0  # a lease outlives its deadline by no more than this while requests wait for their slice
+
+
+class Server:
+    def __init__(self, state: State, listener: socket.socket, notifier: Notifier, *, admin_gid: int | None) -> None:
+        self._state = state
+        self._notifier = notifier
+        self._service = Service(state)
+        self.loop = Loop()
+        self.clients = Clients(state, self._service, self.loop, listener, admin_gid=admin_gid)
+        self._timer = clock.WallTimer()
+        self._backlog = True  # a slice of work is left for the next turn; at first, the journal's second file
+        self._began = 0.0
+        self._asleep_s = 0.0  # CLOCK_BOOTTIME minus CLOCK_MONOTONIC: grows in a suspend
+        self._wall_offset_s = 0.0  # the wall clock minus CLOCK_BOOTTIME: moves when the clock is set
+        self._mark_at = 0.0
+        self._watchdog_at = float("inf")
+        self._status_at = float("inf")
+        self._told = (-1, -1)  # what the last STATUS= told of: changes, judgements
+        self._told_at = 0.0
+        self._judgements = 0
+
+    def start(self) -> None:
+        """Clients are served from the first turn on."""
+        self._begin()
+        state = self._state
+        state.started = state.now
+        self._mark_at = state.now + MARK_INTERVAL_S
+        if self._notifier.watchdog_s is not None:
+            self._watchdog_at = state.now
+        self.judge()
+        self.loop.watch(self._timer, READ, self._on_wall_timer)
+        self.clients.listen()
+
+    @property
+    def busy(self) -> bool:
+        """An import is under way, which was begun under the profiles of now."""
+        return self._service.busy
+
+    # --- the turn --------------------------------------------------------------------------------------------
+
+    def turn(self) -> set[int]:
+        """One turn, after waiting for something to do; the signals caught meanwhile.
+
+        Errors: JournalFailed, FaultAfterChange: the process must end, and no answer of this turn has left
+        """
+        state = self._state
+        expected = max(self._began, state.ledger.next_deadline())
+        ready = self.loop.wait(self._timeout())
+        self._begin()
+        if state.now - expected > STALL_S:
+            state.ledger.extend_all(state.now)
+        if state.now >= state.judge_at:
+            self.judge()
+        for callback, events in ready:
+            callback(events)
+        self.clients.read()
+        waiter = self._service.work()
+        if waiter is not None:
+            self.clients.answered(waiter)
+        self._expire()
+        self._commit()
+        late = self.clients.let_answers_go()
+        self._backlog = state.journal.tend() or self._backlog or late
+        self._tell_systemd()
+        return self.loop.signals()
+
+    def _begin(self) -> None:
+        """The clocks are read, once for the whole turn, and what they reveal is drawn from them."""
+        state = self._state
+        now, wall = clock.boottime(), clock.wall()
+        asleep, offset = now - clock.monotonic(), wall - now
+        state.tell_time(now, wall)
+        if asleep - self._asleep_s > STALL_S and self._began:
+            state.ledger.extend_all(now)
+        if abs(offset - self._wall_offset_s) > clock.STEP_S and self._began:
+            self.judge()
+            self._mark_at = now  # a crash must not forget what was accepted
+        self._asleep_s, self._wall_offset_s, self._began = asleep, offset, now
+
+    def _timeout(self) -> float:
+        if self._backlog or self.clients.paused or self._service.busy:
+            return 0.0
+        state = self._state
+        own = min(self._mark_at, self._watchdog_at, self._status_at, self.clients.accept_at)
+        return float(min(state.ledger.next_deadline(), state.judge_at, own) - clock.boottime())
+
+    def _expire(self) -> None:
+        state = self._state
+        # Among what was read but is not handled yet may be a confirm; but nobody keeps leases alive by a flood.
+        patience = PATIENCE_S if self.clients.unheard() else 0.0
+        expired = state.ledger.decide_expire(state.now - patience, EXPIRE_AT_ONCE)
+        for event in expired:
+            state.record(event, sync=False)
+        self._backlog = len(expired) == EXPIRE_AT_ONCE
+
+    def judge(self) -> None:
+        """Licenses are judged anew: a date passed, the clock was set, or ten minutes went by."""
+        state = self._state
+        state.clock.synchronized = clock.ntp_synchronized()
+        state.tell_time(state.now, state.wall)
+        state.judge()
+        self._judgements += 1
+        self._status_at = self._told_at + STATUS_INTERVAL_S  # a reload comes between two turns
+        self._timer.arm(state.wall + (state.judge_at - state.now) if state.judge_at < float("inf") else None)
+
+    def _commit(self) -> None:
+        state = self._state
+        mark = state.now >= self._mark_at
+        if mark:
+            self.judge()  # the clock may have become synchronized without a step
+            self._mark_at = state.now + MARK_INTERVAL_S
+        state.journal.commit(state.stamp(), mark=mark)
+
+    def stop(self) -> None:
+        """What is staged and the clean-stop mark are on record; no lease has ended."""
+        state = self._state
+        state.tell_time(clock.boottime(), clock.wall())
+        state.stop()
+        self.clients.close()
+        self._timer.close()
+        self.loop.close()
+
+    # --- the outside -----------------------------------------------------------------------------------------
+
+    def _on_wall_timer(self, events: int) -> None:
+        if self._timer.read() is not None:
+            self.judge()
+
+    def _tell_systemd(self) -> None:
+        now = self._state.now
+        if now >= self._watchdog_at:
+            assert self._notifier.watchdog_s is not None
+            self._watchdog_at = now + self._notifier.watchdog_s
+            self._notifier.alive()
+        told = (self._state.changes, self._judgements)
+        if told != self._told and now >= self._told_at + STATUS_INTERVAL_S:
+            self._told, self._told_at = told, now
+            self._notifier.status(self._state.summary())
+        self._status_at = float("inf") if told == self._told else self._told_at + STATUS_INTERVAL_S

@@ -1,0 +1,26 @@
+"""What a test needs of the machine: where that is missing, the test is skipped and says what."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.support.clocks import LIBFAKETIME
+
+
+def _why_no_strace() -> str | None:
+    if shutil.which("strace") is None:
+        return "needs strace"
+    traced = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
+    return f"strace may not trace here: {traced.stderr.strip()}" if traced.returncode else None
+
+
+_no_strace = _why_no_strace()
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be several users, or to mount")
+needs_strace = pytest.mark.skipif(_no_strace is not None, reason=str(_no_strace))
+needs_faketime = pytest.mark.skipif(LIBFAKETIME is None, reason="needs faketime")
+needs_nvim = pytest.mark.skipif(shutil.which("nvim") is None, reason="needs nvim, a MessagePack-RPC client in C")

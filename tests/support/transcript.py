@@ -1,0 +1,171 @@
+"""Shell sessions in the manual: read, really run, and compared where their output is the same every time.
+
+    .venv/bin/python -m tests.support.transcript [man/licd-cli.1 ...]     writes the output anew, of all pages or these
+
+A session's commands begin with "$ ", their further lines with "> ". It plays in /tmp/shop, which is a folder of its
+own here. A command that ends in "&" starts licd; the next one waits until it serves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support import mdoc
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SESSIONS = (
+    *("README.md", "man/licd.8", "man/licd-cli.1", "man/licd-license.5"),
+    *("man/licd-rpc.7", "man/licd-vendor.1"),
+)  # all pages that have some
+SHOP = "/tmp/shop"  # as the manual calls the folder
+TIMEOUT_S = 60
+_MARK = "\x01"
+_PIECES = (
+    "status=$?",
+    "case $last in *'&') until licd-cli hello >/dev/null 2>&1; do sleep 0.02; done ;; kill*) wait $! ;; esac",
+    f"printf '{_MARK}'",
+    "(exit $status)",
+)
+
+# Once for all pages: a vendor with its profile installed, and a license file.
+PREPARE = r"""
+licd-vendor init vendor --vendor acme --names 'kso.*'
+mkdir vendor.d && cp -r vendor/profile vendor.d/acme
+cat > licenses.json <<'END'
+{"seq": 1, "licenses": [
+  {"name": "kso.scan", "title": "Scanner", "seats": 3, "versions": "5.*", "expires": "2099-12-31"},
+  {"name": "kso.report", "title": "Reports", "license": "uncounted"}]}
+END
+licd-vendor sign vendor licenses.json -o licenses.licd
+"""
+
+
+class Step(NamedTuple):
+    command: str
+    output: str
+
+
+def steps(block: str) -> list[Step]:
+    found: list[Step] = []
+    for line in block.splitlines(keepends=True):
+        if line.startswith("$ "):
+            found.append(Step(line[2:], ""))
+        elif line.startswith("> ") and found and not found[-1].output:
+            found[-1] = found[-1]._replace(command=found[-1].command + line[2:])
+        elif found:
+            found[-1] = found[-1]._replace(output=found[-1].output + line)
+    return found
+
+
+def play(commands: Iterable[str], shop: Path, prepare: str = "") -> list[str]:
+    """What each command really prints. `prepare` runs before, in the folder; without it there is no folder yet."""
+    script = ["exec 2>&1", f"mkdir -p {shop} && cd {shop}" if prepare else "", prepare, f"printf '{_MARK}'"]
+    for command in commands:
+        lines = command.rstrip("\n")
+        script += [f"last={_quoted(lines)}", f"(exit ${{status:-0}})\n{lines}", *_PIECES]
+    script.append("kill $(jobs -p) 2>/dev/null; wait")
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script).replace(SHOP, str(shop))],
+        cwd=shop.parent,
+        env=environment(shop),
+        stdout=subprocess.PIPE,
+        timeout=TIMEOUT_S,
+        check=False,
+        text=True,
+    )
+    outputs = done.stdout.replace(str(shop), SHOP).split(_MARK)[1:-1]
+    return [re.sub(r"(?m)^bash: line \d+: .*Killed .*\n", "", output) for output in outputs]
+
+
+def environment(shop: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"PATH": path, "LICD_SOCKET": str(shop / "licd.sock"), "HOME": str(shop.parent), "LC_ALL": "C.UTF-8"}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", r"'\''") + "'"
+
+
+# What differs from one time to another, in the order in which it is masked. Ids are told apart by _numbered().
+_MASKS = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+    (r"(?<=until )(?!2099)\d{4}-\d\d-\d\d", "DATE"),
+    (r"(?m)^(LEASE\d+ \S+ \S+ \d+) \d+ \d+ \S+ TIME", r"\1 UID PID UNIT TIME"),
+    (r"\b\d+ (s|min|h|d)( \d+ (s|min|h))?\b", "SPAN"),
+)
+
+
+def masked(text: str) -> str:
+    """The text without what differs from one time to another; the same lease id gets the same mask."""
+    ids: dict[str, str] = {}
+    text = re.sub(r"\b[0-9a-f]{24}\b", lambda match: ids.setdefault(match[0], f"LEASE{len(ids)}"), text)
+    text = "\n".join(re.sub(" +", " ", line).rstrip() for line in text.splitlines())
+    for pattern, mask in _MASKS:
+        text = re.sub(pattern, mask, text)
+    return text
+
+
+def blocks(page: Path) -> list[str]:
+    """The sessions of a page: of README.md its console blocks, of a manual page the displays of EXAMPLES."""
+    if page.suffix == ".md":
+        found = re.findall(r"(?ms)^```console\n(.*?)^```$", page.read_text("utf-8"))
+    else:
+        found = list(mdoc.displays(mdoc.section(mdoc.source(page.name), "EXAMPLES")))
+    return [block for block in found if block.startswith("$ ")]
+
+
+def prepared(page: Path) -> str:
+    """What has happened before the sessions of a page begin."""
+    name = page.name
+    if name in ("README.md", "licd-license.5", "licd-vendor.1"):
+        return "" if name == "README.md" else ":"
+    if name == "licd-cli.1":
+        return PREPARE + _START
+    return PREPARE + _START + _IMPORT + ("kill $!; wait $!\n" if name == "licd.8" else "")
+
+
+_START = """
+licd --state state --socket licd.sock --vendors vendor.d 2>/dev/null &
+until licd-cli hello >/dev/null 2>&1; do sleep 0.02; done
+"""
+_IMPORT = "licd-cli license import licenses.licd\n"
+
+
+def play_page(page: Path) -> list[tuple[Step, str]]:
+    """Each command of a page, as it stands there and with what it really printed. One session after another."""
+    found = [step for block in blocks(page) for step in steps(block)]
+    with tempfile.TemporaryDirectory(prefix="licd-") as folder:
+        printed = play((step.command for step in found), Path(folder) / "shop", prepared(page))
+    return list(zip(found, printed, strict=True))
+
+
+def renew(page: Path) -> None:
+    """The sessions of the page show what their commands really print."""
+    text = page.read_text("utf-8")
+
+    def escape(text: str) -> str:
+        return text if page.suffix == ".md" else text.replace("\\", r"\e")
+
+    played = iter(play_page(page))
+    for block in blocks(page):
+        new = ""
+        for step in steps(block):
+            command = step.command.rstrip("\n").replace("\n", "\n> ")
+            new += f"$ {command}\n{next(played)[1]}"
+        assert escape(block) in text, block
+        if masked(new) != masked(block):
+            text = text.replace(escape(block), escape(new), 1)
+    page.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or SESSIONS:
+        renew(CHECKOUT / name)

@@ -1,0 +1,62 @@
+"""Imports point one way, and what is to be pure imports nothing that is not."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from licd.cli import seat_commands
+from licd.daemon import config, methods
+from licd.rpc import client
+
+LICD = Path(__file__).parent.parent / "licd"
+MODULES = sorted(path.relative_to(LICD).with_suffix("").as_posix() for path in LICD.rglob("*.py"))
+
+# What each package may use besides itself; of rpc: the catalogue of errors only.
+MAY_USE = {
+    "rpc": set(),
+    "device": set(),
+    "license": {"rpc.errors"},
+    "seats": {"rpc.errors"},
+    "daemon": {"rpc", "license", "device", "seats"},
+    "cli": {"rpc", "license", "device", "seats"},
+}
+PURE = [
+    *("rpc/wire", "rpc/errors", "license/document", "license/lines", "license/members", "license/dates"),
+    *("license/versions", "license/terms", "seats/events", "seats/frames", "seats/pool", "seats/ledger"),
+]
+IMPURE = {"os", "io", "pathlib", "socket", "select", "selectors", "time", "random", "secrets", "uuid", "subprocess"}
+
+
+def imported(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse((LICD / f"{module}.py").read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if "/" in module])
+def test_a_module_uses_only_the_packages_below_its_own(module: str) -> None:
+    package = module.partition("/")[0]
+    for name in imported(module):
+        if name.startswith("licd.") and name != "licd.__version__":
+            inside = name.removeprefix("licd.")
+            allowed = (package, *MAY_USE[package])
+            assert any(f"{inside}.".startswith(f"{each}.") for each in allowed), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_imports_no_clock_no_file_no_socket_and_no_chance(module: str) -> None:
+    assert {name.partition(".")[0] for name in imported(module)}.isdisjoint(IMPURE)
+
+
+def test_what_the_command_line_repeats_of_the_daemon_is_the_same_there() -> None:
+    """licd-cli imports nothing of the daemon, so two of its numbers stand twice."""
+    assert seat_commands.MAX_CONFIRMS == methods.MAX_CONFIRMS
+    assert Path(client.DEFAULT_SOCKET) == config.Config().socket
