@@ -1,0 +1,1 @@
+"""licd-cli: what people type, and what they see."""

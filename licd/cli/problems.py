@@ -1,0 +1,165 @@
+"""What can go wrong on this side of the socket, and the exit status of everything.
+
+Refusals have their sentences from licd (licd.rpc.errors); these are the few that licd cannot say itself.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from typing import Any, NamedTuple
+
+from licd.rpc import client
+from licd.rpc.errors import Refused
+
+# Exit statuses, as in licd-cli(1).
+DONE = 0
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+FAULT = 4
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+UNREAD = 141  # 128 + SIGPIPE
+
+EXIT_STATUS = """\
+exit status:
+  0    done
+  1    refused: licd said no and why; also a license that is not valid
+  2    usage: the command line, or a file that it names
+  3    unreachable: no socket, not permitted, nobody listens, no answer in time
+  4    fault: a mistake of licd's own, or an answer that is not its protocol
+  130  interrupted (Ctrl-C)
+  141  whoever read the output stopped reading
+"""
+
+
+class Row(NamedTuple):
+    """`message` and `next` are format strings over the data of a problem."""
+
+    name: str
+    status: int
+    message: str
+    next: str
+
+
+# fmt: off
+BAD_USAGE = Row(
+    "BAD_USAGE", USAGE, "{reason}.",
+    "{command} --help",
+)
+CANNOT_READ = Row(
+    "CANNOT_READ", USAGE, "{file} cannot be read: {reason}.",
+    "Check the path and who may read it; - stands for standard input.",
+)
+CANNOT_WRITE = Row(
+    "CANNOT_WRITE", USAGE, "{file} cannot be written: {reason}.",
+    "Check the path, who may write there, and the free space.",
+)
+NO_SOCKET = Row(
+    "NO_SOCKET", UNREACHABLE, "There is no socket {path}.",
+    "Is licd running? systemctl status licd. Another path goes into --socket or LICD_SOCKET.",
+)
+ACCESS_DENIED = Row(
+    "ACCESS_DENIED", UNREACHABLE, "You may not connect to {path}.",
+    "Run it as root, or as the user that licd runs as.",
+)
+GROUP_ONLY = Row(
+    "ACCESS_DENIED", UNREACHABLE, "You may not connect to {path}: it is for the group {group}.",
+    "Run it as root, or join the group (usermod -aG {group} USER) and log in again.",
+)
+NOT_LISTENING = Row(
+    "NOT_LISTENING", UNREACHABLE, "Nobody listens on {path}.",
+    "licd has ended, or is just starting: systemctl status licd.",
+)
+NOT_USABLE = Row(
+    "NOT_USABLE", UNREACHABLE, "{path} cannot be used as licd's socket: {reason}.",
+    "Check --socket and LICD_SOCKET; without them it is /run/licd/licd.sock.",
+)
+CONNECTION_LOST = Row(
+    "CONNECTION_LOST", UNREACHABLE, "licd ended the connection before it answered, twice.",
+    "Every request is safe to repeat. If it goes on: journalctl -u licd.",
+)
+TIMED_OUT = Row(
+    "TIMED_OUT", UNREACHABLE, "licd did not answer {method} within {seconds} seconds.",
+    "Every request is safe to repeat; --timeout gives it longer. If it goes on: journalctl -u licd.",
+)
+BAD_ANSWER = Row(
+    "BAD_ANSWER", FAULT, "What answers on {path} does not speak licd's protocol: {reason}.",
+    "Check --socket, and whether licd and licd-cli are of one version: licd-cli hello.",
+)
+# fmt: on
+
+_UNREACHABLE = {
+    client.NO_SOCKET: NO_SOCKET,
+    client.DENIED: ACCESS_DENIED,
+    client.NOT_LISTENING: NOT_LISTENING,
+    client.LOST: CONNECTION_LOST,
+}
+
+
+class Problem(Exception):
+    """One row, with the data that fills its sentences."""
+
+    def __init__(self, row: Row, **data: Any) -> None:
+        super().__init__(row.name)
+        self.row = row
+        self.data = data
+
+
+class Failure(NamedTuple):
+    """What people and programs are told: `error` has the shape it has on the wire; its code is None if it is ours."""
+
+    status: int
+    error: dict[str, Any]
+
+
+def status_of(code: Any) -> int:
+    """The decade of a code says who can help (licd-rpc(7)): 9x is licd itself, all others are answers."""
+    return FAULT if type(code) is int and 90 <= code <= 99 else REFUSED
+
+
+def failure(error: Problem | Refused | client.ClientError, path: str) -> Failure:
+    """Any way in which a command can fail, in one shape."""
+    if isinstance(error, client.CallError):
+        return Failure(status_of(error.code), error.as_map())
+    if isinstance(error, Refused):  # found on this side before it was asked
+        return Failure(REFUSED, error.as_map())
+    problem = error if isinstance(error, Problem) else _problem(error, path)
+    row, data = problem.row, problem.data
+    return Failure(
+        row.status,
+        {
+            "code": None,
+            "name": row.name,
+            "message": row.message.format_map(data),
+            "data": {**data, "next": row.next.format_map(data)},
+        },
+    )
+
+
+def _problem(error: client.ClientError, path: str) -> Problem:
+    if isinstance(error, client.Unreachable):
+        group = _group_of(path) if error.reason == client.DENIED else None
+        if group is not None:
+            return Problem(GROUP_ONLY, path=path, group=group)
+        return Problem(_UNREACHABLE.get(error.reason, NOT_USABLE), path=path, reason=error.detail)
+    if isinstance(error, client.TimedOut):
+        return Problem(TIMED_OUT, method=error.method, seconds=f"{error.timeout_s:g}")
+    if isinstance(error, client.Unsendable):
+        return Problem(BAD_USAGE, reason=f"An argument cannot be sent: {error}", command="licd-cli call")
+    return Problem(BAD_ANSWER, path=path, reason=str(error))
+
+
+def _group_of(path: str) -> str | None:
+    """The group whose members may connect; None if that is no way in, or cannot be seen."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None  # a folder on the way is closed
+    if not status.st_mode & stat.S_IWGRP or status.st_gid == 0:  # nobody should join root's group for a license
+        return None
+    try:
+        return grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        return str(status.st_gid)
