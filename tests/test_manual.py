@@ -1,0 +1,332 @@
+"""The manual against the code, in both directions: what a page lists is all there is, with the same bounds."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from licd.cli import main as cli
+from licd.cli import problems
+from licd.daemon import clients, config, connection, installed, main, methods, notify, reload
+from licd.device import clock
+from licd.license import document, lines, signer, trust, versions
+from licd.rpc import client, errors, wire
+from licd.seats import journal, ledger
+from licd_vendor import keys
+from tests.support import mdoc
+from tests.support.mdoc import MAN, items, listed, section, source, subsections, text, with_macro
+from tests.support.wording import commands, head, member_is, phrase
+
+PAGES = sorted(path.name for path in MAN.iterdir())
+RPC = source("licd-rpc.7")
+
+
+# --- all pages ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+@pytest.mark.parametrize("page", PAGES)
+def test_mandoc_finds_nothing_to_warn_about(page: str) -> None:
+    done = subprocess.run(
+        ["mandoc", "-Tlint", "-Wwarning", MAN / page], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_that_a_page_refers_to_is_there(page: str) -> None:
+    referred = {f"{name}.{number}" for name, number in re.findall(r"(?m)(?:^\.|\s)Xr (licd\S*) (\d)", text_of(page))}
+    assert referred
+    assert referred <= set(PAGES)
+
+
+def text_of(page: str) -> str:
+    return (MAN / page).read_text("utf-8")
+
+
+NUMBERS = {
+    "licd.8": [
+        f"for {main.LOCK_WAIT_S:g} seconds",
+        f"within {clock.TOLERANCE_S / 3600:g} hours",
+        f"at most {clock.BUDGET_S / 86400:g} days of running",
+        f"at most {clock.RECORD_INTERVAL_S / 60:g} minutes",
+        f"at most {journal.MAX_KEPT_ASIDE} of them",
+    ],
+    "licd.conf.5": [f"Administrators get {clients.ADMIN_SPARE} more"],
+    "licd-cli.1": [f"else {client.DEFAULT_SOCKET}"],
+    "licd-rpc.7": [
+        f"listens on a Unix stream socket, {config.Config().socket}",
+        f"at most {clients.MAX_MESSAGE_BYTES} bytes",
+        f"documents, at most {clients.MAX_DOCUMENT_MESSAGE_BYTES}",
+        f"at most {wire.MAX_ITEMS} elements",
+        f"Where {connection.MAX_WAITING_BYTES} bytes",
+        f"at most {ledger.MAX_REMEMBERED} of them",
+        f"at most {ledger.AFTER_REBOOT_TTL_S} seconds",
+    ],
+    "licd-license.5": [
+        f"{document.MAX_DOCUMENT_BYTES} bytes",
+        f"{document.MAX_INPUT_LINES} lines",
+        f"{document.MAX_LINES} records",
+        f"{document.MAX_HEADER_LINE} bytes",
+        f"{document.MAX_LINE} bytes",
+        f"At most {document.MAX_DEPTH} levels",
+        f"1 to {signer.MAX_CHAIN} certificates",
+        f"over at most {signer.MAX_CHAIN} certificates",
+        f"RSA with {signer.MIN_RSA_BITS} to {signer.MAX_RSA_BITS} bits",
+        f"one purpose {signer.SIGNING_PURPOSE.dotted_string} and",
+        f"at most {trust.RETIRED_AFTER_S // 86400} days ago",
+        f"more than {installed.CLOCK_TOLERANCE_S // 3600} hours behind",
+        f"up to {versions.MAX_CONDITIONS} conditions",
+    ],
+    "licd-vendor.1": [
+        f"valid for {keys.ROOT_YEARS} years, the signing certificate for {keys.SIGNER_YEARS} years",
+        f"RSA with {keys.new_key('rsa').key_size} bits",
+        f"ended over {trust.RETIRED_AFTER_S // 86400} days ago",
+    ],
+}
+
+
+@pytest.mark.parametrize(("page", "words"), [(page, words) for page in NUMBERS for words in NUMBERS[page]])
+def test_a_number_in_the_text_is_the_code_s(page: str, words: str) -> None:
+    every = " ".join([text(source(page)), *(item.head for item in items(source(page)))])
+    assert words in every
+
+
+# --- licd-rpc(7) --------------------------------------------------------------------------------------------
+
+METHOD_SECTIONS = subsections(section(RPC, "METHODS"))
+WHO = {methods.ANY: "any peer", methods.CLIENT: "clients", methods.ADMIN: "administrators"}
+
+
+def test_the_manual_lists_exactly_the_methods_of_the_table() -> None:
+    assert list(METHOD_SECTIONS) == [method.name for method in methods.METHODS]
+
+
+@pytest.mark.parametrize("method", methods.METHODS, ids=lambda method: method.name)
+def test_a_method_s_section_says_who_may_call_it(method: methods.Method) -> None:
+    also = "; also as a notification" if method.notification else ""
+    assert METHOD_SECTIONS[method.name][0] == f"For {WHO[method.who]}{also}."
+
+
+@pytest.mark.parametrize("method", methods.METHODS, ids=lambda method: method.name)
+def test_a_method_s_arguments_are_listed_with_type_bounds_and_default(method: methods.Method) -> None:
+    entries = {item.head: listed(item) for item in with_macro(METHOD_SECTIONS[method.name], "Fa")}
+    assert entries == {param.name: (f"{phrase(param.check)}.", default_of(param)) for param in method.params}
+
+
+def default_of(param: methods.Param) -> str:
+    if param.default is methods.REQUIRED:
+        return "Required."
+    shown = str(param.default).lower() if type(param.default) is bool else param.default
+    return f"Default: {'nil' if shown is None else shown}."
+
+
+def test_the_manual_lists_exactly_the_error_catalogue() -> None:
+    found = {}
+    for heading, body in subsections(section(RPC, "ERROR CATALOGUE")).items():
+        for item in items(body):
+            code, name, who = item.head.split(" ")
+            assert code[0] == heading[0]
+            message, _, following = item.text.partition(" Next: ")
+            found[name] = errors.Error(int(code), name, message, following, who.strip("()"))
+    assert found == errors.CATALOGUE
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_error_that_the_text_names_is_in_the_catalogue(page: str) -> None:
+    named = set(re.findall(r"Er ([A-Z_]+)", text_of(page)))
+    assert named <= errors.CATALOGUE.keys()
+
+
+# --- licd.conf(5) -------------------------------------------------------------------------------------------
+
+
+def test_the_manual_lists_exactly_the_keys_of_the_configuration() -> None:
+    entries = {item.head: listed(item) for item in with_macro(section(source("licd.conf.5"), "DESCRIPTION"), "Cm")}
+    expected = {}
+    for key, reader in config.READERS.items():
+        default = getattr(config.Config(), key)
+        shown = "none" if default is None else f"{default:04o}" if key == "socket_mode" else default
+        expected[key] = (wanted(reader), f"Default: {shown}.")
+    assert entries == expected
+
+
+def wanted(reader: Callable[[str], Any]) -> str:
+    try:
+        reader("x")
+    except ValueError as error:
+        said = str(error)
+    if said.startswith("names a group that does not exist"):
+        return "A group that exists."
+    words = said.removeprefix("must be ").split(";")[0]
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def test_the_manual_says_which_keys_only_a_restart_changes() -> None:
+    entries = with_macro(section(source("licd.conf.5"), "DESCRIPTION"), "Cm")
+    assert {item.head for item in entries if "Only a restart changes it." in item.lines} == set(reload._FIXED)
+
+
+def test_the_example_configuration_is_accepted(tmp_path: Path) -> None:
+    (example,) = mdoc.displays(section(source("licd.conf.5"), "EXAMPLES"))
+    group = Path("/etc/group").read_text().split(":")[0]  # one that this machine has
+    path = tmp_path / "licd.conf"
+    path.write_text(re.sub(r"(_group = ).*", rf"\g<1>{group}", example))
+    loaded = config.load(path, {}, {})
+    assert (loaded.socket_group, loaded.admin_group, loaded.max_connections_per_user) == (group, group, 16)
+
+
+# --- licd(8) ------------------------------------------------------------------------------------------------
+
+LICD = source("licd.8")
+
+
+def test_the_manual_lists_exactly_the_options_of_licd() -> None:
+    entries = {item.head for item in with_macro(section(LICD, "OPTIONS"), "Fl")}
+    assert entries == {head(action) for action in main._parser()._actions}
+
+
+def test_the_manual_lists_exactly_the_exit_statuses_of_licd() -> None:
+    usage = 2  # argparse's
+    codes = (main.DONE, usage, main.FAULT, main.NO_SOCKET, main.JOURNAL_FAILED, main.LOCKED, main.BAD_CONFIG)
+    assert [item.head for item in items(section(LICD, "EXIT STATUS"))] == [str(code) for code in codes]
+
+
+def test_the_manual_lists_exactly_the_environment_that_licd_reads() -> None:
+    read = {"NOTIFY_SOCKET"}  # by sdnotify
+    for module in Path(notify.__file__).parent.glob("*.py"):
+        read |= set(re.findall(r'"([A-Z]+_[A-Z_]+)"', module.read_text("utf-8")))
+    entries = with_macro(section(LICD, "ENVIRONMENT"), "Ev")
+    assert {name for item in entries for name in item.head.split(", ")} == read
+
+
+def test_the_manual_lists_exactly_the_signals_that_licd_catches() -> None:
+    caught = set(re.findall(r"signal\.(SIG\w+)", Path(main.__file__).read_text("utf-8")))
+    entries = with_macro(section(LICD, "SIGNALS"), "Dv")
+    assert {name for item in entries for name in item.head.split(", ")} == caught
+
+
+def test_the_manual_lists_the_default_paths_of_licd() -> None:
+    paths = {item.head.rstrip("/") for item in with_macro(section(LICD, "FILES"), "Pa")}
+    default = config.Config()
+    assert {str(each) for each in (config.DEFAULT_PATH, default.state, default.socket, default.vendors)} <= paths
+
+
+def test_the_manual_explains_exactly_the_states_of_the_clock() -> None:
+    states = clock.State.__args__  # type: ignore[attr-defined]  # typeshed does not know that of a Literal
+    assert [item.head for item in with_macro(section(LICD, "DESCRIPTION"), "Li")] == list(states)
+
+
+# --- licd-cli(1) --------------------------------------------------------------------------------------------
+
+CLI = section(source("licd-cli.1"), "DESCRIPTION")
+
+
+def general_options() -> set[str]:
+    return {head(action) for action in cli._parser()._actions if action.option_strings}
+
+
+def test_the_manual_lists_exactly_the_general_options_of_licd_cli() -> None:
+    assert {item.head for item in with_macro(section(CLI, "General options"), "Fl")} == general_options()
+
+
+def test_the_manual_lists_exactly_the_commands_of_licd_cli_with_their_options() -> None:
+    documented = {}
+    for item in with_macro(section(CLI, "Commands"), "Cm"):
+        words = re.match(r"[a-z ]*[a-z](?= |$)", item.head)
+        assert words is not None
+        options = {option.head for option in items(item.lines)}
+        rest = item.head.removeprefix(words[0]).replace("...", "")
+        for option in options:  # in the head by its first name
+            rest = rest.replace(re.sub(r",.*?(?= [A-Z]|$)", "", option), "", 1)
+        assert "-" not in rest
+        documented[words[0]] = (options, rest.split())
+    expected = {}
+    for name, parser in commands(cli._parser()).items():
+        own = [action for action in parser._actions if action.option_strings and head(action) not in general_options()]
+        own += [action for action in parser._actions if action.dest == "for_version"]
+        operands = [str(action.metavar) for action in parser._actions if not action.option_strings]
+        expected[name] = ({head(action) for action in own}, operands)
+    assert documented == expected
+
+
+def test_the_manual_lists_exactly_the_exit_statuses_of_licd_cli() -> None:
+    names = ("DONE", "REFUSED", "USAGE", "UNREACHABLE", "FAULT", "INTERRUPTED", "UNREAD")
+    found = [item.head for item in items(section(source("licd-cli.1"), "EXIT STATUS"))]
+    assert found == [str(getattr(problems, name)) for name in names]
+    assert found == re.findall(r"(?m)^  (\d+) ", problems.EXIT_STATUS)
+
+
+# --- licd-license(5) ----------------------------------------------------------------------------------------
+
+LICENSE = source("licd-license.5")
+FILE = section(LICENSE, "LICENSE FILE")
+MEMBERS = {
+    "First line": (section(FILE, "First line"), lines._FILE, document.LICENSE_FILE),
+    "License": (section(FILE, "License"), lines._LICENSE, document.LICENSE),
+    "Renewal": (section(FILE, "Renewal"), lines._RENEWAL, ""),
+    "Withdrawn": (
+        section(section(LICENSE, "TRUST"), "Withdrawn certificates"),
+        {**lines._WITHDRAWN, **lines._ENTRY},
+        document.WITHDRAWN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_manual_lists_exactly_the_members_of_a_record_with_type_and_bounds(name: str) -> None:
+    body, checks, kind = MEMBERS[name]
+    entries = {item.head: mdoc.unescaped(item.lines[0]) for item in with_macro(body, "Va")}
+    expected = {
+        **{member: member_is(check) for member, check in checks.items()},
+        **({"licd": "1.", "type": f"{kind}."} if kind else {}),
+    }
+    if name == "Withdrawn":
+        expected["keys"] = "An array of objects with the two members below."
+    assert entries == expected
+
+
+BINDING: Mapping[str, Any] = {
+    "key": "A" * 43,
+    "salt": "A" * 22,
+    "fingerprint": {"uuid": ["0123ab"]},
+    "weights": {"uuid": 10},
+    "share": 60,
+}
+
+
+def test_the_manual_lists_exactly_the_members_of_a_binding() -> None:
+    lines._device(dict(BINDING))
+    for member in BINDING:
+        with pytest.raises(ValueError, match=f"the member {member} is missing"):
+            lines._device({name: value for name, value in BINDING.items() if name != member})
+    assert [item.head for item in with_macro(section(FILE, "Device"), "Va")] == list(BINDING)
+
+
+def test_the_manual_lists_exactly_the_algorithms_and_kinds_of_record() -> None:
+    form = {item.head: item.text for item in with_macro(section(section(LICENSE, "FORM"), "Signature"), "Va")}
+    assert set(re.findall(r"[EPR]S\d+", form["alg"])) == document._SIGNATURE_BYTES.keys()
+    assert set(re.findall(r"licd-([a-z-]+)", form["typ"])) == {
+        document.LICENSE_FILE, document.LICENSE, document.WITHDRAWN,
+    }  # fmt: skip
+    header = document.vendor_header(document.LICENSE_FILE, "ES256", b"", [""])
+    assert form.keys() == header.keys()
+
+
+@pytest.mark.parametrize(
+    ("covered", "version", "answer"),
+    [
+        ("5.2", "5.2.0", True), ("5.2", "5.2.1", False), ("5.*", "5.9.9", True), ("5.*", "6.0", False),
+        ("<=4.2", "4.2", True), ("<=4.2", "4.2.1", False), (">=4,<6", "5.9", True), (">=4,<6", "6.0", False),
+    ],
+)  # fmt: skip
+def test_the_sets_of_versions_in_the_manual_mean_what_it_says(covered: str, version: str, answer: bool) -> None:
+    heads = [item.head.split(" ")[0] for item in items(section(section(LICENSE, "FORM"), "Versions"))]
+    assert covered in heads
+    assert versions.Versions.parse(covered).covers(version) is answer

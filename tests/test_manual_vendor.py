@@ -1,0 +1,243 @@
+"""licd-vendor(1) against the command, in both directions: options, descriptions, what init makes, what show says."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from licd.license import lines
+from licd_vendor import keys, main, sign
+from licd_vendor.keys import Failure
+from tests.support.mdoc import Item, items, listed, plain, section, source, subsections, with_macro
+from tests.support.wording import brief, commands, head, member_is, value_of
+
+PAGE = source("licd-vendor.1")
+PARSER = main._parser()
+COMMANDS = commands(PARSER)
+BODIES = subsections(section(PAGE, "COMMANDS"))
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """All but -h, which every command has."""
+    return [action for action in parser._actions if action.option_strings and action.dest != "help"]
+
+
+def options_listed(body: Iterable[str]) -> dict[str, Item]:
+    return {item.head: item for item in with_macro(body, "Fl")}
+
+
+def test_the_manual_lists_exactly_the_options_without_a_command() -> None:
+    listed_here = set(options_listed(section(PAGE, "DESCRIPTION")))
+    assert listed_here == {head(action) for action in PARSER._actions if action.option_strings}
+
+
+def test_the_manual_lists_exactly_the_commands() -> None:
+    assert list(BODIES) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_manual_lists_exactly_the_options_of_a_command_with_their_defaults(command: str) -> None:
+    found = {}
+    for name, item in options_listed(BODIES[command]).items():
+        defaults = [line for line in item.lines if line.startswith("Default: ")]
+        found[name] = ("Required." in item.lines, defaults)
+    expected = {}
+    for action in options(COMMANDS[command]):
+        given = action.nargs != 0 and action.default is not None
+        expected[head(action)] = (action.required, [f"Default: {action.default}."] if given else [])
+    assert found == expected
+
+
+def synopsis() -> dict[str, tuple[set[str], set[str], list[str]]]:
+    """Of each command: what is required, what is in brackets, and the operands in order."""
+    found: dict[str, tuple[set[str], set[str], list[str]]] = {}
+    for line in section(PAGE, "SYNOPSIS"):
+        if line.startswith(".Cm "):
+            found[line[4:]] = (set(), set(), [])
+        elif line == ".Nm":
+            continue
+        elif found and not line.startswith(".Fl h "):
+            required, optional, operands = found[next(reversed(found))]
+            if line.startswith(".Op "):
+                optional.add(plain(line[1:]))
+            elif line.startswith(".Fl "):
+                required.add(plain(line[1:]))
+            else:
+                operands.append(plain(line[1:]))
+    return found
+
+
+def test_the_synopsis_is_the_command_line_that_the_parser_takes() -> None:
+    expected = {}
+    for name, parser in COMMANDS.items():
+        alternatives = [group._group_actions for group in parser._mutually_exclusive_groups]
+        alone = [[each] for each in options(parser) if not any(each in group for group in alternatives)]
+        expected[name] = (
+            {brief(action) for (action,) in alone if action.required},
+            {" | ".join(map(brief, group)) for group in [*alone, *alternatives] if not group[0].required},
+            [value_of(action) for action in parser._actions if not action.option_strings],
+        )
+    assert synopsis() == expected
+
+
+def test_the_manual_lists_exactly_the_exit_statuses() -> None:
+    found = [item.head for item in items(section(PAGE, "EXIT STATUS"))]
+    assert found == [str(code) for code in (main.DONE, main.REFUSED, main.USAGE)]
+    assert found == re.findall(r"(\d) \w", str(PARSER.epilog).split(". See")[0])
+
+
+# --- the description file -----------------------------------------------------------------------------------
+
+DESCRIPTION = section(PAGE, "DESCRIPTION FILE")
+FILE = {item.head: listed(item) for item in with_macro(section(DESCRIPTION, "File"), "Va")}
+LICENSE = {item.head: listed(item) for item in with_macro(section(DESCRIPTION, "License"), "Va")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vendor's folder, as init makes it."""
+    made = tmp_path_factory.mktemp("vendor") / "acme"
+    mask = os.umask(0o022)
+    try:
+        keys.init(made, "acme", ["kso.*"], url=None, kind="p256", passphrase=None)
+    finally:
+        os.umask(mask)
+    return made
+
+
+def described(path: Path, value: object) -> dict[str, Any]:
+    path.write_text(json.dumps(value))
+    return sign.read_description(path)
+
+
+def records(folder: Path, tmp_path: Path, description: object, *more: str) -> Any:
+    """The documents of a file signed from the description, as `show --json` prints them."""
+    (tmp_path / "d.json").write_text(json.dumps(description))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main.main(["sign", str(folder), str(tmp_path / "d.json"), "-o", str(tmp_path / "f.licd")]) == 0
+    with contextlib.redirect_stdout(printed):
+        assert main.main(["show", str(tmp_path / "f.licd"), "--json", *more]) == 0
+    return json.loads(printed.getvalue())["documents"]
+
+
+def test_the_manual_lists_exactly_the_members_of_a_description_with_type_and_bounds() -> None:
+    checks = {name: member_is(lines._FILE[name]) for name in sign._FILE}
+    expected = {**checks, "licenses": "An array of objects with the members below."}
+    assert {name: what for name, (what, _) in FILE.items()} == expected
+
+
+def test_the_manual_lists_exactly_the_members_of_a_license_with_type_and_bounds() -> None:
+    expected = {name: member_is(lines._LICENSE[name]) for name in sign._LICENSE}
+    assert {name: what for name, (what, _) in LICENSE.items()} == expected
+
+
+def test_what_the_manual_lists_is_read_and_nothing_else(tmp_path: Path) -> None:
+    whole = {**dict.fromkeys(FILE, 1), "licenses": [dict.fromkeys(LICENSE, 1)]}
+    assert described(tmp_path / "d.json", whole) == whole
+    with pytest.raises(Failure, match="'color', which is unknown"):
+        described(tmp_path / "d.json", {**whole, "color": 1})
+    with pytest.raises(Failure, match="'color', which is unknown"):
+        described(tmp_path / "d.json", {**whole, "licenses": [{"name": "kso.a", "color": 1}]})
+
+
+def test_exactly_what_the_manual_says_is_required_may_not_be_left_out(tmp_path: Path) -> None:
+    def is_read(value: object) -> bool:
+        with contextlib.suppress(Failure):
+            return bool(described(tmp_path / "d.json", value))
+        return False
+
+    file: dict[str, Any] = {**dict.fromkeys(FILE, 1), "licenses": []}
+    assert [name for name in FILE if not is_read({k: v for k, v in file.items() if k != name})] == required(FILE)
+    license = dict.fromkeys(LICENSE, 1)
+    without = {name: {k: v for k, v in license.items() if k != name} for name in LICENSE}
+    assert [name for name in LICENSE if not is_read({**file, "licenses": [without[name]]})] == required(LICENSE)
+
+
+def required(entries: dict[str, tuple[str, str]]) -> list[str]:
+    return [name for name, (_, default) in entries.items() if default == "Required."]
+
+
+def test_what_a_description_leaves_out_is_signed_with_the_manual_s_default(folder: Path, tmp_path: Path) -> None:
+    licenses = [{"name": "kso.a"}, {"name": "kso.b", "license": "uncounted"}]
+    (document,) = records(folder, tmp_path, {"seq": 1, "licenses": licenses})
+    file, counted, uncounted = document["lines"]
+    assert defaults(FILE, file) == {name: default for name, (_, default) in FILE.items() if default != "Required."}
+    assert LICENSE["seats"][1] == f"Default: {counted['seats']} if counted, null if uncounted."
+    assert uncounted["seats"] is None
+    stated = {name: default for name, (_, default) in LICENSE.items() if default != "Required." and name != "seats"}
+    assert {name: each for name, each in defaults(LICENSE, counted).items() if name != "seats"} == stated
+
+
+def defaults(entries: dict[str, tuple[str, str]], record: dict[str, Any]) -> dict[str, str]:
+    """What the record has for each entry that is not required, as the manual says it."""
+
+    def shown(name: str) -> str:
+        if name == "id":
+            return "a new one" if len(record["id"]) == 36 else record["id"]
+        if name not in record:
+            return "left out"
+        value = record[name]
+        return value if type(value) is str and value else json.dumps(value)
+
+    return {name: f"Default: {shown(name)}." for name, (_, default) in entries.items() if default != "Required."}
+
+
+# --- files and output ---------------------------------------------------------------------------------------
+
+
+def test_the_manual_lists_exactly_the_files_that_init_makes_with_their_modes(folder: Path) -> None:
+    found = {}
+    for path in (folder, *folder.rglob("*")):
+        name = f"DIR/{path.relative_to(folder)}".removesuffix(".") + "/" * (path.is_dir() and path != folder)
+        found[name] = f"Mode {stat.S_IMODE(path.stat().st_mode):04o}"
+    del found["DIR/profile/anchors/"]  # in the name of the file in it
+    entries = {item.head: item.lines[0] for item in with_macro(section(PAGE, "FILES"), "Pa")}
+    assert entries.pop("DIR/") == f"{found.pop('DIR/')}, if it was not there before."
+    assert entries == {name: f"{mode}." for name, mode in found.items()}
+
+
+def test_keys_have_their_mode_under_any_umask_and_a_folder_that_was_there_keeps_its_own(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    mask = os.umask(0)
+    try:
+        keys.init(tmp_path, "acme", ["kso.*"], url=None, kind="p256", passphrase=None)
+    finally:
+        os.umask(mask)
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("root.key", "signer.key", "")}
+    assert modes == {"root.key": 0o600, "signer.key": 0o600, "": 0o755}
+
+
+def test_signing_needs_what_the_manual_says_and_neither_key_nor_certificate_of_the_root(
+    folder: Path, tmp_path: Path
+) -> None:
+    moved = ("root.key", "root.pem")
+    for name in moved:
+        (folder / name).rename(tmp_path / name)
+    try:
+        assert records(folder, tmp_path, {"seq": 1, "licenses": []})
+    finally:
+        for name in moved:
+            (tmp_path / name).rename(folder / name)
+
+
+def test_the_manual_lists_exactly_the_members_that_show_prints_as_json(folder: Path, tmp_path: Path) -> None:
+    profile = ("--profile", str(folder / "profile"))
+    (document,) = records(folder, tmp_path, {"seq": 1, "licenses": []}, *profile)
+    body = options_listed(BODIES["show"])["--json"].lines
+    assert [item.head for item in with_macro(body, "Va")] == list(document)
+    assert (document["verified"], document["note"]) == (True, None)
+    assert records(folder, tmp_path, {"seq": 1, "licenses": []})[0]["signer_expires"] is None
