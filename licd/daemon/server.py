@@ -26,7 +26,9 @@ MARK_INTERVAL_S = clock.RECORD_INTERVAL_S  # between two marks of the clock on r
 STALL_S = 1.0  # a turn that begins later than this was held up, and so were the holders
 STATUS_INTERVAL_S = 1.0  # between two STATUS= lines, however busy
 EXPIRE_AT_ONCE = 1000  # leases expired in one turn: about 5 ms
-PATIENCE_S = 1.0  # a lease outlives its deadline by no more than this while requests wait for their slice
+# A lease outlives its deadline by no more than this while requests wait for their slice. More than STALL_S: a turn that
+# begins almost that late must still have time for what was sent before the deadline.
+PATIENCE_S = STALL_S + 1.0
 
 
 class Server:
