@@ -24,7 +24,7 @@ from licd.seats.events import Acquired, Expired, Released, Started
 from licd.seats.framefile import GROW_BYTES
 from licd.seats.journal import MIN_BYTES, RELEASE_BYTES, RESERVE_BYTES, JournalFailed, NoJournal
 from licd.seats.replay import Clock, replay
-from tests.support.desk import TILLS, Shop, generation, on_record, recorded, sizes
+from tests.support.desk import NOTHING, TILLS, Shop, generation, on_record, recorded, sizes
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_mark_of_the_clock_takes_waiting_expiries_along(tmp_path: Path) -> Non
     shop.desk.expire()
     shop.commit(mark=True)
     assert replay(tmp_path).clock == (2.0, 0.0, 0.0, 0.0)
-    assert on_record(tmp_path) == recorded(shop.ledger) == ([], [])
+    assert on_record(tmp_path) == recorded(shop.ledger) == NOTHING
 
 
 def test_a_mark_is_written_though_there_is_nothing_else_to_write(tmp_path: Path) -> None:
@@ -126,12 +126,12 @@ def test_a_write_that_fails_is_no_commit_and_neither_is_any_later_one(tmp_path: 
     shop.acquire("till-1")
     with no_file_larger_than(1), pytest.raises(JournalFailed, match="File too large"):
         shop.commit()
-    assert on_record(tmp_path) == ([], [])
+    assert on_record(tmp_path) == NOTHING
     shop.acquire("till-2")
     for _ in range(2):
         with pytest.raises(JournalFailed):
             shop.commit()
-    assert on_record(tmp_path) == ([], [])
+    assert on_record(tmp_path) == NOTHING
 
 
 FAILING_SYNC = """
@@ -315,7 +315,7 @@ def test_every_living_lease_can_end_in_a_frame_of_its_own_without_a_byte_more(fa
             shop.commit()
         for _ in range(500):
             shop.commit(mark=True)
-    assert on_record(fast_folder) == ([], [])
+    assert on_record(fast_folder) == NOTHING
 
 
 def test_a_hundred_thousand_leases_are_recorded_compacted_and_read_back(tmp_path: Path) -> None:

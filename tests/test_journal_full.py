@@ -11,7 +11,7 @@ from licd.rpc.errors import STORAGE_FULL, Refused
 from licd.seats.events import RELEASE
 from licd.seats.framefile import GROW_BYTES
 from licd.seats.journal import MIN_BYTES
-from tests.support.desk import Shop, on_record, recorded
+from tests.support.desk import NOTHING, Shop, on_record, recorded
 from tests.support.mounts import fill_up, remount_read_only, small_disk
 
 
@@ -57,7 +57,7 @@ def test_a_full_disk_refuses_new_seats_by_name_and_goes_on_confirming_and_releas
         shop.desk.confirm(shop.session, lease.id)
         shop.release(lease.id)
         shop.commit()
-    assert on_record(disk) == ([], [])
+    assert on_record(disk) == NOTHING
     assert {path.name: path.stat().st_size for path in disk.iterdir()} == sizes
 
 
@@ -71,7 +71,7 @@ def test_what_is_staged_in_one_turn_counts_as_written(disk: Path) -> None:
     for id in list(shop.ledger.leases):
         shop.release(id)
         shop.commit()
-    assert on_record(disk) == ([], [])
+    assert on_record(disk) == NOTHING
 
 
 def test_on_a_full_disk_leases_also_expire_and_end_with_their_connections(disk: Path) -> None:
@@ -87,7 +87,7 @@ def test_on_a_full_disk_leases_also_expire_and_end_with_their_connections(disk: 
     while shop.ledger.leases:
         shop.desk.expire(most=1)
         shop.commit(mark=True)
-    assert on_record(disk) == ([], [])
+    assert on_record(disk) == NOTHING
 
 
 def test_on_a_full_disk_what_was_released_makes_space_for_new_seats(disk: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_start_on_a_full_disk_needs_no_new_space(disk: Path) -> None:
     for id in list(shop.ledger.leases):
         shop.release(id)
         shop.commit()
-    assert on_record(disk) == ([], [])
+    assert on_record(disk) == NOTHING
 
 
 def test_a_start_on_a_full_disk_needs_no_new_space_after_a_crash_in_an_exchange(disk: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_disk_with_space_for_one_file_only_serves_with_that(tmp_path: Path) ->
         for id in list(shop.ledger.leases):
             shop.release(id)
             shop.commit()
-        assert on_record(tmp_path) == ([], [])
+        assert on_record(tmp_path) == NOTHING
 
 
 def test_space_for_the_second_file_is_asked_for_at_each_mark_of_the_clock_and_not_in_every_turn(disk: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from licd.seats import frames
-from licd.seats.events import RELEASE, Accepted, Started, Stopped, encode, pack
+from licd.seats.events import RELEASE, Accepted, Recognized, Started, Stopped, encode, pack
 from licd.seats.framefile import GROW_BYTES
 from licd.seats.journal import COPY_LEASES, MAX_KEPT_ASIDE, MIN_BYTES
 from licd.seats.replay import Replay, replay
@@ -24,6 +24,7 @@ def test_a_start_brings_back_leases_and_license_files_as_they_were(tmp_path: Pat
     shop.acquire("касса 2", on_close=RELEASE)
     shop.acquire("till-1", seats=3, ttl=90, version="5.1")
     shop.desk.record(Accepted("vendor", 7, "digest"))
+    shop.desk.record(Recognized("vendor", "digest", "boot-1", 1800000000.5, 3.0))
     shop.commit()
     before = recorded(shop.ledger)
     shop.journal.close()
@@ -31,6 +32,7 @@ def test_a_start_brings_back_leases_and_license_files_as_they_were(tmp_path: Pat
     assert recorded(again.ledger) == before
     assert again.ledger.leases[lease.id].seats == 3
     assert again.ledger.accepted == {"vendor": Accepted("vendor", 7, "digest")}
+    assert again.ledger.recognized == {"vendor": Recognized("vendor", "digest", "boot-1", 1800000000.5, 3.0)}
 
 
 def test_a_start_writes_what_it_replayed_into_a_new_file_of_a_new_generation(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from licd.rpc.errors import (
     Error,
     Refused,
 )
-from licd.seats.events import KEEP, RELEASE, Accepted, Acquired, Event, Expired, Released, Started, Stopped
+from licd.seats.events import KEEP, RELEASE, Accepted, Acquired, Event, Expired, Recognized, Released, Started, Stopped
 from licd.seats.events import decode as decode_event
 from licd.seats.events import encode as encode_event
 from licd.seats.ledger import AFTER_REBOOT_TTL_S, MAX_REMEMBERED, MIN_DUE, Ledger, Wish
@@ -674,6 +674,14 @@ def test_the_highest_seq_of_each_vendor_is_remembered() -> None:
     assert ledger.accepted == {"a": Accepted("a", 5, "y"), "b": Accepted("b", 1, "w")}
 
 
+def test_how_the_device_compared_last_is_remembered_of_each_vendor() -> None:
+    ledger = Ledger()
+    first, second = Recognized("a", "x", "boot-1", None, 0.0), Recognized("a", "x", "boot-1", 1800000000.0, 0.0)
+    for event in (first, Recognized("b", "y", None, None, 0.0), second):
+        ledger.apply(event)
+    assert ledger.recognized == {"a": second, "b": Recognized("b", "y", None, None, 0.0)}
+
+
 def test_a_stop_is_clean_if_nothing_was_recorded_behind_it() -> None:
     ledger = Ledger()
     assert not ledger.clean_stop
@@ -694,6 +702,8 @@ EVENTS: list[Event] = [
     Started(None),
     Started("0a1b"),
     Stopped(),
+    Recognized("vendor", "00ff", "0a1b", None, 0.0),
+    Recognized("vendor", "00ff", None, 1800000000.25, 86_400.5),
 ]
 
 
@@ -706,6 +716,7 @@ EVENTS: list[Event] = [
         (Accepted("vendor", 7, "00ff"), [4, "vendor", 7, "00ff"]),
         (Started("0a1b"), [5, "0a1b"]),
         (Stopped(), [6]),
+        (Recognized("vendor", "00ff", None, 1.5, 2.5), [7, "vendor", "00ff", None, 1.5, 2.5]),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -720,7 +731,7 @@ def test_what_is_recorded_reads_back_the_same(event: Event) -> None:
     assert type(back) is type(event)
 
 
-@pytest.mark.parametrize("record", [[], [7], [0, "x"], [1, "too", "short"], [3], [3, "x", "y"], 5, None, [[]], {}])
+@pytest.mark.parametrize("record", [[], [8], [7], [0, "x"], [1, "too", "short"], [3], [3, "x", "y"], 5, None, [[]], {}])
 def test_a_record_of_another_kind_is_named_as_such(record: list[object]) -> None:
     with pytest.raises(ValueError, match="unknown kind"):
         decode_event(record)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from licd import durable
 from licd.license.document import MAX_DOCUMENT_BYTES
 
 _MODE = 0o640  # the group of the state folder may look, for backups
@@ -22,8 +23,7 @@ class Store:
     def load(self, name: str) -> bytes | None:
         """The file in force; at most one byte more than a document may have, so that too much is seen as too much."""
         try:
-            with (self._folder / f"{name}.licd").open("rb") as stream:
-                return stream.read(MAX_DOCUMENT_BYTES + 1)
+            return durable.read(self._folder / f"{name}.licd", MAX_DOCUMENT_BYTES + 1)
         except FileNotFoundError:
             return None
 
@@ -31,18 +31,11 @@ class Store:
         """`data` is in force, on the medium; what was in force is the previous."""
         current, previous = self._folder / f"{name}.licd", self._folder / f"{name}.licd.previous"
         fresh, link = self._folder / f"{name}.licd.new", self._folder / f"{name}.licd.link"
-        if not self._folder.exists():
-            self._folder.mkdir(mode=0o750)
-            _sync(self._folder.parent)
+        durable.make_folder(self._folder, 0o750)
         fresh.unlink(missing_ok=True)  # left by a crash
         link.unlink(missing_ok=True)
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-            with open(descriptor, "wb") as stream:
-                os.fchmod(descriptor, _MODE)
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
+            durable.create(fresh, data, _MODE)
             # A second name for the old file, then two renames: there is never a moment without a file in force.
             if current.exists():
                 try:
@@ -56,12 +49,4 @@ class Store:
             # rename(2) of two names of one file (a crash came between the two renames above) leaves both.
             link.unlink(missing_ok=True)
             fresh.unlink(missing_ok=True)
-        _sync(self._folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        durable.sync_folder(self._folder)

@@ -51,6 +51,21 @@ class Accepted(NamedTuple):
     digest: str
 
 
+class Recognized(NamedTuple):
+    """How this device compared with the one that a vendor's file in force is bound to.
+
+    Shape:  boot_id of the last boot in which it was the same; lost_since None: it is the same
+    Units:  lost_since is Unix seconds on the line of the trusted clock; grace_used_s: what earlier times took of the
+            grace, seconds
+    """
+
+    vendor: str
+    digest: str
+    boot_id: str | None
+    lost_since: float | None
+    grace_used_s: float
+
+
 class Started(NamedTuple):
     """A process began to write here. boot_id None: it could not be read."""
 
@@ -61,10 +76,12 @@ class Stopped(NamedTuple):
     """The clean-stop mark: nothing was lost behind this record."""
 
 
-Event = Acquired | Released | Expired | Accepted | Started | Stopped
+Event = Acquired | Released | Expired | Accepted | Started | Stopped | Recognized
 
 # Public: part of the journal's format. Numbers are never reused.
-_KINDS: dict[int, Callable[..., Event]] = {1: Acquired, 2: Released, 3: Expired, 4: Accepted, 5: Started, 6: Stopped}
+_KINDS: dict[int, Callable[..., Event]] = {
+    1: Acquired, 2: Released, 3: Expired, 4: Accepted, 5: Started, 6: Stopped, 7: Recognized,
+}  # fmt: skip
 _ACQUIRED = 1
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 

@@ -24,9 +24,10 @@ import errno
 import os
 from pathlib import Path
 
+from licd import durable
 from licd.rpc.errors import STATE_NOT_WRITABLE, STORAGE_FULL, Refused
 from licd.seats.events import Event, Started, encode, pack
-from licd.seats.framefile import GROW_BYTES, FrameFile, sync_folder
+from licd.seats.framefile import GROW_BYTES, FrameFile
 from licd.seats.ledger import Ledger
 from licd.seats.replay import Clock
 
@@ -283,7 +284,7 @@ class Journal:
         os.rename(spare, journal)
         if third.exists():
             os.rename(third, spare)
-        sync_folder(self._folder)
+        durable.sync_folder(self._folder)
         new.path = journal
         if old is not None:
             old.path = spare
@@ -350,7 +351,7 @@ class _Copy:
         self.file = file
         self._ledger = ledger
         self._ids = iter(list(ledger.leases))
-        first: list[Event] = [Started(boot_id), *ledger.accepted.values()]
+        first: list[Event] = [Started(boot_id), *ledger.accepted.values(), *ledger.recognized.values()]
         file.begin()
         file.append(b"".join((pack(clock), *map(encode, first))))
 

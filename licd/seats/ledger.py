@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from licd.rpc.errors import HOLDER_IN_USE, LEASE_UNKNOWN, NOT_OWNER, SEATS_WITHDRAWN, Refused
-from licd.seats.events import RELEASE, Accepted, Acquired, Event, Expired, Released, Started, Stopped
+from licd.seats.events import RELEASE, Accepted, Acquired, Event, Expired, Recognized, Released, Started, Stopped
 from licd.seats.pool import Lease, Pool, Session, Total
 
 AFTER_REBOOT_TTL_S = 120  # no holder survived the reboot; whoever comes back asks within two minutes
@@ -49,12 +49,13 @@ class Grant(NamedTuple):
 
 
 class Ledger:
-    """All leases and pools, and what else the journal remembers: the license files accepted, the boot."""
+    """All leases and pools, and what else the journal remembers: the license files accepted, the device, the boot."""
 
     def __init__(self) -> None:
         self.leases: dict[str, Lease] = {}  # in the order of rank
         self.pools: dict[str, Pool] = {}
         self.accepted: dict[str, Accepted] = {}  # by vendor: the highest seq
+        self.recognized: dict[str, Recognized] = {}  # by vendor
         self.boot_id: str | None = None
         self.clean_stop = False
         self._due: list[tuple[float, str]] = []  # a heap; an entry may be older than its lease's deadline, never later
@@ -184,6 +185,8 @@ class Ledger:
         elif isinstance(event, Accepted):
             if event.vendor not in self.accepted or self.accepted[event.vendor].seq <= event.seq:
                 self.accepted[event.vendor] = event
+        elif isinstance(event, Recognized):
+            self.recognized[event.vendor] = event
         elif isinstance(event, Started):
             self.boot_id = event.boot_id
         self.clean_stop = isinstance(event, Stopped)

@@ -92,7 +92,10 @@ class Desk:
 def recorded(ledger: Ledger) -> object:
     """All that the journal is to bring back, in a form that compares."""
     leases = sorted((lease.as_event() for lease in ledger.leases.values()), key=lambda event: event.rank)
-    return leases, sorted(ledger.accepted.values())
+    return leases, sorted(ledger.accepted.values()), sorted(ledger.recognized.values())
+
+
+NOTHING = recorded(Ledger())
 
 
 def replayed(events: list[Event]) -> Ledger:
