@@ -1,1 +1,1 @@
-"""What time it is on this machine."""
+"""What this machine is, and what time it is there."""

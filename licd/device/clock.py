@@ -112,6 +112,11 @@ class TrustedClock:
         """Trusted time is the wall clock, and the kernel or a vendor's document bears it out."""
         return self.state == "ok" and (self.synchronized is True or self._document_confirms)
 
+    @property
+    def line(self) -> float:
+        """What the clock was last expected to be: it goes on at least as uptime does, however the clock is set."""
+        return self._expected
+
     def now(self, wall: float, boot: float) -> float:
         """The trusted time. It goes back only while "ahead-spent", with the wall clock, and after confirm()."""
         passed = max(0.0, boot - self._boot)

@@ -1,8 +1,8 @@
 """The one catalogue of errors: code, name, sentence, what to do next, and who must do it.
 
 The first digit of a code says who can help: 1x the request, 2x the license, 3x the document, 4x the seats,
-5x this machine, 6x the document and this device do not fit together, 9x licd itself. Codes and names are
-public and stable; sentences are for people and may change.
+5x this machine, 6x the document and this device do not fit together, 7x the vendor's side, 9x licd itself.
+Codes and names are public and stable; sentences are for people and may change.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ VERSION_NOT_COVERED = Error(
 # --- 3x: the document -----------------------------------------------------------------------------------
 BAD_DOCUMENT = Error(
     30, "BAD_DOCUMENT", "Line {line} is not what its kind of document allows: {reason}.",
-    "Ask the vendor for a correct document; nothing was changed.", "vendor",
+    "Ask who made it for a correct document; nothing was changed.", "vendor",
 )
 DAMAGED_DOCUMENT = Error(
     31, "DAMAGED_DOCUMENT", "The document was damaged on the way (line {line}): {reason}.",
@@ -82,11 +82,11 @@ DOCUMENT_TOO_LARGE = Error(
 )
 BAD_SIGNATURE = Error(
     33, "BAD_SIGNATURE", "The signature of line {line} does not match its content.",
-    "The line was changed after signing. Use the file exactly as the vendor sent it.", "installer",
+    "The line was changed after signing. Use the document exactly as it was sent.", "installer",
 )
 BAD_SIGNATURE_HEADER = Error(
     34, "BAD_SIGNATURE_HEADER", "The signature header of line {line} is not allowed: {reason}.",
-    "Ask the vendor to sign with a current licd-vendor; nothing was changed.", "vendor",
+    "Ask who signed it to do so with a current licd-vendor or licd; nothing was changed.", "vendor",
 )
 UNTRUSTED_SIGNER = Error(
     35, "UNTRUSTED_SIGNER", "No vendor profile of this device trusts the signer: {reason}.",
@@ -139,12 +139,16 @@ TOO_MANY_LEASES = Error(
 )
 # --- 5x: this machine -----------------------------------------------------------------------------------
 STORAGE_FULL = Error(
-    50, "STORAGE_FULL", "The disk is full: a new seat cannot be recorded.",
+    50, "STORAGE_FULL", "The disk is full: nothing new can be recorded.",
     "Free space on the file system of the state folder; seats already held go on.", "administrator",
 )
 STATE_NOT_WRITABLE = Error(
     51, "STATE_NOT_WRITABLE", "The state folder cannot be written ({reason}): nothing new is granted or imported.",
     "Repair the state folder's file system or owner, then restart licd.", "administrator",
+)
+NO_DEVICE_KEY = Error(
+    52, "NO_DEVICE_KEY", "This device has no key to sign with: {reason}.",
+    "Repair that, then restart licd.", "administrator",
 )
 # --- 6x: the document and this device -------------------------------------------------------------------
 OLDER_FILE = Error(
@@ -159,9 +163,10 @@ ISSUED_IN_FUTURE = Error(
     62, "ISSUED_IN_FUTURE", "The document says it was issued on {issued}, but today is {today}.",
     "Check this device's clock; if it is right, ask the vendor.", "installer",
 )
-BINDING_NOT_SUPPORTED = Error(
-    63, "BINDING_NOT_SUPPORTED", "This license file is bound to a device, which is not supported yet.",
-    "Ask the vendor for a license file that any device may use.", "vendor",
+WRONG_DEVICE = Error(
+    63, "WRONG_DEVICE", "This is not the device that the license file of {vendor} is for: {reason}.",
+    "licd-cli fingerprint explains it. If this device is to have the licenses: licd-cli license-request export, and "
+    "send that to the vendor.", "installer",
 )
 IMPORT_BUSY = Error(
     64, "IMPORT_BUSY", "Another import is under way.",
@@ -170,6 +175,54 @@ IMPORT_BUSY = Error(
 NOT_IN_FORCE = Error(
     65, "NOT_IN_FORCE", "No license file of {vendor} is in force.",
     "Import one first: licd-cli license import FILE.", "installer",
+)
+OLDER_INSTALL_REQUEST = Error(
+    66, "OLDER_INSTALL_REQUEST", "This install request ({issued}) is older than the one taken in before ({current}).",
+    "Use the newest install request the vendor sent.", "installer",
+)
+NO_INSTALL_REQUEST = Error(
+    67, "NO_INSTALL_REQUEST", "There is no install request of {vendor}.",
+    "Ask the vendor for one, then: licd-cli install-request import FILE.", "installer",
+)
+WRONG_DOCUMENT = Error(
+    68, "WRONG_DOCUMENT", "It is {found}, not {wanted}.",
+    "An install request goes into licd-cli install-request import, a license file into licd-cli license import, a "
+    "license request to the vendor.", "installer",
+)
+ANOTHER_REQUEST = Error(
+    69, "ANOTHER_REQUEST", "The license file answers the license request {answers}; the open one is {open}.",
+    "Send the vendor the open license request (licd-cli license-request export), and import the answer to that.",
+    "installer",
+)
+# --- 7x: the vendor's side ------------------------------------------------------------------------------
+WEAK_FINGERPRINT = Error(
+    70, "WEAK_FINGERPRINT", "The device shows fewer than two strong factors of different kinds ({kinds}).",
+    "Make more of them readable, see licd(8) THE DEVICE; or issue with --weak, if this device has no others.",
+    "vendor",
+)
+UNKNOWN_INSTALL_REQUEST = Error(
+    71, "UNKNOWN_INSTALL_REQUEST", "The license request answers the install request {id}, which is none of this store.",
+    "Check that it is the right store and the right file; or send the customer a new install request.", "vendor",
+)
+SUPERSEDED_INSTALL_REQUEST = Error(
+    72, "SUPERSEDED_INSTALL_REQUEST", "The license request answers the install request {id}, which {by} superseded.",
+    "Ask for the license request that answers the newer install request, or send that again.", "vendor",
+)
+ANOTHER_VENDOR = Error(
+    73, "ANOTHER_VENDOR", "The license request is for the vendor {vendor}, not for {ours}.",
+    "Give it to that vendor.", "vendor",
+)
+ANOTHER_DEVICE = Error(
+    74, "ANOTHER_DEVICE", "The order {order} was issued to another device before: {reason}.",
+    "If a person decided that this device takes its place: issue with --rehost.", "vendor",
+)
+REHOST_LIMIT = Error(
+    75, "REHOST_LIMIT", "The order {order} was moved to another device {count} times, as often as it may.",
+    "Ask the customer; a person may raise the limit with licd-vendor order set.", "vendor",
+)
+NO_SUCH_ORDER = Error(
+    76, "NO_SUCH_ORDER", "There is no order {order}.",
+    "licd-vendor order list shows them.", "vendor",
 )
 # --- 9x: licd itself ------------------------------------------------------------------------------------
 INTERNAL = Error(

@@ -24,3 +24,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be sev
 needs_strace = pytest.mark.skipif(_no_strace is not None, reason=str(_no_strace))
 needs_faketime = pytest.mark.skipif(LIBFAKETIME is None, reason="needs faketime")
 needs_nvim = pytest.mark.skipif(shutil.which("nvim") is None, reason="needs nvim, a MessagePack-RPC client in C")
+needs_umockdev = pytest.mark.skipif(shutil.which("umockdev-run") is None, reason="needs umockdev, to be other machines")
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-tmpfiles") is None or shutil.which("systemd-id128") is None, reason="needs systemd's programs"
+)
