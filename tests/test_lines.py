@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from licd.license import document
+from licd.license.binding import Binding
 from licd.rpc.errors import (
     BAD_DOCUMENT,
     FOREIGN_NAME,
@@ -25,10 +26,30 @@ _BINDING: dict[str, Any] = {
     "weights": {"board_serial": 3, "disks": 2},
     "share": 60,
 }
+_FACTORS = {f"factor_{n}": ["00ff00"] for n in range(33)}
+_MOST = list(_FACTORS)[:32]
 
 
 def test_a_binding_is_read() -> None:
-    assert verify(VENDOR.license_file(header={"device": _BINDING})).device == _BINDING
+    assert verify(VENDOR.license_file(header={"device": _BINDING})).device == Binding(**_BINDING)
+
+
+def test_a_license_file_for_any_device_is_bound_to_none() -> None:
+    assert verify(VENDOR.license_file()).device is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": dict.fromkeys(_MOST, 1000), "fingerprint": {factor: ["00ff00"] for factor in _MOST}},
+        {"weights": {"disks": 1}, "fingerprint": {"disks": [f"{n:06x}" for n in range(64)]}},
+        {"fingerprint": {}}, {"share": 1}, {"share": 100},
+    ],
+    ids=lambda change: json.dumps(change)[:60],
+)  # fmt: skip
+def test_a_binding_just_within_the_bounds_is_read(change: dict[str, Any]) -> None:
+    device = _BINDING | change
+    assert verify(VENDOR.license_file(header={"device": device})).device == Binding(**device)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +76,17 @@ def test_what_lies_just_within_the_bounds_is_accepted(line: dict[str, Any]) -> N
         {"device": _BINDING | {"weights": {"disks": 1}}}, {"device": _BINDING | {"fingerprint": {"disks": 5}}},
         {"device": _BINDING | {"fingerprint": {}, "weights": {"Disks": 1}}},
         {"device": _BINDING | {"fingerprint": {"disks": ["12345"]}}}, {"device": _BINDING | {"fingerprint": {"": []}}},
-        {"device": _BINDING | {"fingerprint": {"disks": "123456"}}},
+        {"device": _BINDING | {"fingerprint": {"disks": "123456"}}}, {"device": _BINDING | {"share": 101}},
+        {"device": _BINDING | {"share": True}}, {"device": _BINDING | {"salt": document.b64url(bytes(15)).decode()}},
+        {"device": _BINDING | {"weights": {}, "fingerprint": {}}},
+        {"device": _BINDING | {"weights": {"board_serial": 0, "disks": 2}}},
+        {"device": _BINDING | {"weights": {"board_serial": 1001, "disks": 2}}},
+        {"device": _BINDING | {"weights": {"board_serial": "3", "disks": 2}}},
+        {"device": _BINDING | {"weights": [3]}}, {"device": _BINDING | {"fingerprint": {"disks": []}}},
+        {"device": _BINDING | {"fingerprint": {"disks": ["00FF00"]}}},
+        {"device": _BINDING | {"fingerprint": {"disks": ["000000"] * 65}}},
+        {"device": _BINDING | {"fingerprint": {"disks": [123456]}}},
+        {"device": _BINDING | {"weights": dict.fromkeys(_FACTORS, 1), "fingerprint": {}}},
         {"seq": 0}, {"seq": -1}, {"seq": "1"}, {"seq": True}, {"seq": None}, {"request": ""}, {"request": 5},
         {"issued": "2026-06-01"}, {"issued": "2026-06-01T12:00:00"}, {"issued": "2026-06-01T24:00:00Z"},
         {"issued": "2026-02-30T12:00:00Z"}, {"issued": "9999-12-31T12:00:00Z"}, {"issued": 1780000000},

@@ -20,6 +20,7 @@ from licd.rpc.errors import (
     BAD_SIGNATURE,
     BAD_SIGNATURE_HEADER,
     UNTRUSTED_SIGNER,
+    WRONG_DOCUMENT,
     Refused,
 )
 from tests.support import pki
@@ -53,13 +54,12 @@ def test_the_type_in_the_payload_must_be_the_signed_kind() -> None:
 
 def test_a_withdrawn_list_is_no_license_file() -> None:
     found = refused(VENDOR.withdrawn())
-    assert found.error is BAD_DOCUMENT
-    assert "not a license file" in found.message
+    assert (found.error, found.message) == (WRONG_DOCUMENT, "It is a withdrawn list, not a license file.")
 
 
 def test_a_license_file_is_no_withdrawn_list() -> None:
     (only,) = document.parse(FILE)
-    with pytest.raises(Refused, match="not a withdrawn list"):
+    with pytest.raises(Refused, match=r"WRONG_DOCUMENT.* a license file, not a withdrawn list"):
         trust.verify_withdrawn(only, PROFILES["acme"])
 
 

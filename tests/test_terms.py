@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from licd.license import document, terms
 from licd.license.lines import LicenseFile, Renewal, check_whole, read_header, read_line
-from licd.license.terms import Verdict, evaluate
+from licd.license.terms import Standing, Verdict, evaluate
 from licd.license.versions import Versions
-from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED
+from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE
 from tests.support import pki
 
 DAY = pki.DAY
@@ -342,6 +342,47 @@ def test_answers_stay_right_over_more_versions_than_are_remembered() -> None:
         for n in range(1500):
             assert verdict.refusal(f"5.{n}") is None
             assert verdict.refusal(f"6.{n}") is not None
+
+
+# --- a file that is for another device ------------------------------------------------------------------------
+
+CHANGED = Standing("changed", NOW + 2 * DAY, "lost: disk")
+COPY = Standing("copy", float("-inf"), "lost: everything")
+LATE = {"name": "kso.late", "not_before": "2026-07-01"}
+ENDED = {"name": "kso.ended", "expires": "2026-01-01"}
+
+
+def test_on_a_changed_device_a_license_counts_until_the_grace_of_the_device_ends() -> None:
+    until = CHANGED.until
+    for moment, state, total in ((NOW, "valid", 1), (until - 1, "valid", 1), (until, "wrong_device", 0)):
+        verdict = evaluate([file({})], moment, {"acme": CHANGED}).names["kso.scales"]
+        assert (verdict.state, verdict.total, verdict.counts, verdict.device) == (state, total, total == 1, CHANGED)
+
+
+def test_the_end_of_the_grace_of_a_device_is_a_change() -> None:
+    assert evaluate([file({})], NOW, {"acme": CHANGED}).next_change == CHANGED.until
+    assert evaluate([file({})], CHANGED.until, {"acme": CHANGED}).next_change is None
+    assert evaluate([file({})], NOW, {"acme": COPY}).next_change is None
+
+
+def test_on_another_device_a_license_is_refused_as_such_and_says_why() -> None:
+    refusal = evaluate([file({})], NOW, {"acme": COPY}).names["kso.scales"].refusal(None)
+    assert refusal is not None
+    assert refusal.error is WRONG_DEVICE
+    assert refusal.data == {"vendor": "acme", "reason": "lost: everything"}
+
+
+def test_what_would_not_count_anywhere_says_that_first() -> None:
+    names = evaluate([file({}, LATE, ENDED)], NOW, {"acme": COPY}).names
+    assert [names[name].state for name in ("kso.scales", "kso.late", "kso.ended")] == [
+        "wrong_device", "not_yet_valid", "expired",
+    ]  # fmt: skip
+
+
+def test_the_file_of_another_vendor_is_not_touched_by_that() -> None:
+    other = file({"name": "pos.till"}, vendor="other")
+    names = evaluate([file({}), other], NOW, {"acme": COPY}).names
+    assert (names["kso.scales"].total, names["pos.till"].total) == (0, 1)
 
 
 def test_each_refusal_is_a_new_one() -> None:

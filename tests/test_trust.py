@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,14 +14,13 @@ from licd.license import document, trust
 from licd.rpc.errors import (
     BAD_SIGNATURE,
     BAD_SIGNATURE_HEADER,
-    CATALOGUE,
     DAMAGED_DOCUMENT,
     LINES_DO_NOT_FIT,
     SIGNER_RETIRED,
     Error,
     Refused,
 )
-from tests.support import pki, vectors
+from tests.support import pki
 from tests.support.pki import DAY, NOW
 from tests.support.trusting import FILE, LINES, PROFILES, THREE, VENDOR, flipped, profile_of, refused, verify
 
@@ -221,27 +219,6 @@ def test_a_withdrawn_ca_between_withdraws_its_signers() -> None:
 def test_another_withdrawn_certificate_changes_nothing() -> None:
     other = pki.Vendor(root=VENDOR.root, leaf={"subject": "other signer"})
     assert verify(FILE, _profiles_with(VENDOR.withdrawn((other.leaf.certificate, True)))).seq == 1
-
-
-# --- vectors ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", sorted(vectors.FOLDER.glob("*.licd")), ids=lambda path: path.stem)
-def test_each_vector_has_the_verdict_that_it_says(path: Path) -> None:
-    data = path.read_bytes()
-    expected = data.split(b"\n")[0].removeprefix(b"# expect: ").decode()
-    try:
-        verify(data, {"profile": trust.load_profile(vectors.FOLDER / "profile")}, now=vectors.JUDGED_AT)
-        verdict = "ok"
-    except Refused as found:
-        verdict = found.error.name
-    assert verdict == expected
-
-
-def test_there_is_a_vector_for_each_name_of_a_broken_document() -> None:
-    verdicts = {path.read_bytes().split(b"\n")[0][10:].decode() for path in vectors.FOLDER.glob("*.licd")}
-    third = {error.name for error in CATALOGUE.values() if error.code // 10 == 3}
-    assert verdicts == third - {"DOCUMENT_TOO_LARGE"} | {"ok"}
 
 
 def test_a_withdrawn_signer_is_not_another_one_by_another_form_of_its_certificate() -> None:

@@ -16,7 +16,7 @@ import re
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -26,6 +26,7 @@ from licd.rpc.errors import (
     DAMAGED_DOCUMENT,
     DOCUMENT_TOO_LARGE,
     LINES_DO_NOT_FIT,
+    WRONG_DOCUMENT,
     Refused,
 )
 
@@ -37,15 +38,41 @@ MAX_INPUT_LINES = 10_000  # of a delivery, comments and blank lines too: a megab
 MAX_DEPTH = 4  # header > device > fingerprint > tags
 MAX_INTEGER = 2**53 - 1  # beyond, JSON readers disagree (RFC 8259, section 6)
 
-# The algorithms of vendors, with the least bytes of their signatures (RFC 7518, 3.3 and 3.4). Of RSA the key decides;
-# what is shorter than any key's is cut.
-_SIGNATURE_BYTES = {"ES256": 64, "ES384": 96, "RS256": 128, "PS256": 128}
-
-# Kinds of document, by the `type` of the first line; typ in the signature header is "licd-" and the type.
+# Kinds of lines; typ in the signature header is "licd-" and the kind, and `type` in the payload says it again.
 LICENSE_FILE = "license-file"
 LICENSE = "license"
 WITHDRAWN = "withdrawn"
-_FIRST = {LICENSE_FILE: LICENSE, WITHDRAWN: None}  # the first line's type: the type of the lines that follow
+INSTALL_REQUEST = "install-request"
+LICENSE_REQUEST = "license-request"
+
+# Who signs, by which algorithms, with the least bytes of their signatures (RFC 7518, 3.3 and 3.4; RFC 8037, 3.1). Of
+# RSA the key decides; what is shorter than any key's is cut.
+_VENDOR = {"ES256": 64, "ES384": 96, "RS256": 128, "PS256": 128}
+_DEVICE = {"EdDSA": 64}
+
+
+class Kind(NamedTuple):
+    """A kind of line: what people call it, who signs it, and what its signature header has besides `_ALWAYS`.
+
+    first: it begins a document; then: the kind of the lines that may follow it there
+    """
+
+    words: str
+    algorithms: Mapping[str, int]
+    header: frozenset[str]
+    first: bool = True
+    then: str | None = None
+
+
+_ALWAYS = frozenset({"alg", "typ", "b64", "crit"})
+_CERTIFIED = frozenset({"x5t#S256", "x5c"})
+KINDS: dict[str, Kind] = {
+    LICENSE_FILE: Kind("a license file", _VENDOR, _CERTIFIED, then=LICENSE),
+    LICENSE: Kind("a license", _VENDOR, frozenset({"x5t#S256"}), first=False),
+    WITHDRAWN: Kind("a withdrawn list", _VENDOR, _CERTIFIED),
+    INSTALL_REQUEST: Kind("an install request", _VENDOR, _CERTIFIED),
+    LICENSE_REQUEST: Kind("a license request", _DEVICE, frozenset({"jwk"})),
+}
 
 # The payload ends at the last brace: base64url has none.
 _RECORD = re.compile(rb"[ \t]*(\{[\x20-\x7e]*\})[ \t]*(?:([A-Za-z0-9_-]+)\.\.([A-Za-z0-9_-]+))?")
@@ -148,9 +175,9 @@ def parse(data: bytes) -> list[Document]:
         if len(line) > MAX_HEADER_LINE:
             raise Refused(DOCUMENT_TOO_LARGE, reason=f"line {number} is longer than {MAX_HEADER_LINE} bytes")
         record = _record(number, line, lines, headers, ended=data.endswith((b"\n", b"\r")))
-        if record.type in _FIRST:
+        if KINDS[record.type].first:
             groups.append([record])
-        elif not groups or record.type != _FIRST[groups[-1][0].type]:
+        elif not groups or record.type != KINDS[groups[-1][0].type].then:
             raise Refused(LINES_DO_NOT_FIT, line=number, reason="it does not belong to the line before it")
         elif len(line) > MAX_LINE:
             raise Refused(DOCUMENT_TOO_LARGE, reason=f"line {number} is longer than {MAX_LINE} bytes")
@@ -164,6 +191,22 @@ def parse(data: bytes) -> list[Document]:
         Document(records[0].type, tuple(records), b"".join(map(_text, records)), records is groups[-1])
         for records in groups
     ]
+
+
+def parse_one(data: bytes, kind: str) -> Document:
+    """The only document in `data`, of this kind. Errors: as parse, WRONG_DOCUMENT, BAD_DOCUMENT"""
+    first, *others = parse(data)
+    check_kind(first, kind)
+    if others:
+        reason = "another document stands behind the first, and only one is allowed"
+        raise Refused(BAD_DOCUMENT, line=others[0].records[0].number, reason=reason)
+    return first
+
+
+def check_kind(document: Document, kind: str) -> None:
+    """Nothing, if the document is of this kind. Errors: WRONG_DOCUMENT"""
+    if document.kind != kind:
+        raise Refused(WRONG_DOCUMENT, found=KINDS[document.kind].words, wanted=KINDS[kind].words)
 
 
 def _damaged(number: int, reason: str) -> NoReturn:
@@ -182,9 +225,10 @@ def _record(number: int, line: bytes, lines: list[bytes], headers: dict[bytes, d
         raw = b64url_decode(signature)
     except ValueError:
         _damaged(number, "its signature is cut or altered")
-    if len(raw) < _SIGNATURE_BYTES[header["alg"]]:
+    record = Record(number, payload, header, protected.decode(), raw)
+    if len(raw) < KINDS[record.type].algorithms[header["alg"]]:
         _damaged(number, "its signature is cut")
-    return Record(number, payload, header, protected.decode(), raw)
+    return record
 
 
 def _explain(number: int, line: bytes, lines: list[bytes], unsigned: bool, ended: bool) -> NoReturn:
@@ -214,19 +258,29 @@ def _header(number: int, protected: bytes) -> dict[str, Any]:
     except ValueError as error:
         wrong(f"it cannot be read: {error}")
     typ = header.get("typ")
-    if type(typ) is not str or not typ.startswith("licd-") or typ[5:] not in (*_FIRST, *_FIRST.values()):
-        wrong("typ is not a kind of document that can be imported")
-    if type(header.get("alg")) is not str or header["alg"] not in _SIGNATURE_BYTES:
-        wrong(f"alg must be one of {', '.join(_SIGNATURE_BYTES)}")
+    kind = KINDS.get(typ[5:]) if type(typ) is str and typ.startswith("licd-") else None
+    if kind is None:
+        wrong("typ is not a kind of document")
+    if type(header.get("alg")) is not str or header["alg"] not in kind.algorithms:
+        wrong(f"alg of {kind.words} must be one of: {', '.join(kind.algorithms)}")
     if header.get("b64") is not False or header.get("crit") != ["b64"]:
         wrong('b64 must be false, and crit ["b64"]')
-    allowed = {"typ", "alg", "b64", "crit", "x5t#S256"} | ({"x5c"} if typ[5:] in _FIRST else set())
+    allowed = _ALWAYS | kind.header
     if header.keys() != allowed:
         odd = sorted(header.keys() ^ allowed)[0]
         wrong(f"{odd!a} is missing" if odd in allowed else f"{odd[:32]!a} is not allowed")
-    if type(header["x5t#S256"]) is not str:
+    if type(header.get("x5t#S256", "")) is not str:
         wrong("x5t#S256 must be text")
+    if "jwk" in header and not _is_device_key(header["jwk"]):
+        wrong("jwk must be the public key of a device, kty OKP, crv Ed25519, x of 32 bytes, and nothing else")
     return header
+
+
+def _is_device_key(jwk: Any) -> bool:
+    try:
+        return jwk == device_key(jwk["x"]) and len(b64url_decode(jwk["x"].encode("ascii"))) == 32
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _text(record: Record) -> bytes:
@@ -302,6 +356,16 @@ def vendor_header(kind: str, algorithm: str, thumbprint: bytes, chain: list[str]
     if chain is not None:
         header["x5c"] = chain
     return header
+
+
+def device_header(kind: str, key: str) -> dict[str, Any]:
+    """The protected header of a device's line; `key` is the public half, base64url of 32 bytes."""
+    return {"alg": "EdDSA", "typ": f"licd-{kind}", "b64": False, "crit": ["b64"], "jwk": device_key(key)}
+
+
+def device_key(key: str) -> dict[str, str]:
+    """The key as a JWK (RFC 8037, section 2)."""
+    return {"kty": "OKP", "crv": "Ed25519", "x": key}
 
 
 def b64(data: bytes) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from licd.license.binding import Binding, binding
 from licd.license.dates import DAY_S, FOREVER, begin_of, end_of
 from licd.license.document import MAX_INTEGER, MAX_LINES, Record
 from licd.license.members import (
@@ -39,8 +40,6 @@ MAX_VERSIONS = 200  # characters
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FACTOR = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_TAG = re.compile(r"[0-9a-f]{6}")
 
 
 # --- values ---------------------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ class Header(NamedTuple):
 
     file: str
     vendor: str
-    device: Mapping[str, Any] | None
+    device: Binding | None
     seq: int
     request: str | None
     issued: float
@@ -104,7 +103,7 @@ class LicenseFile(NamedTuple):
     file: str
     profile: str
     vendor: str
-    device: Mapping[str, Any] | None
+    device: Binding | None
     seq: int
     request: str | None
     issued: float
@@ -120,7 +119,7 @@ class LicenseFile(NamedTuple):
 # --- what is allowed ----------------------------------------------------------------------------------------
 
 a_name = matching(NAME, "a name: a-z, 0-9, '.', '_' and '-', at most 64, not beginning with a sign")
-_id = matching(_ID, "an id: letters, digits, '.', '_' and '-', at most 64, not beginning with a sign")
+an_id = matching(_ID, "an id: letters, digits, '.', '_' and '-', at most 64, not beginning with a sign")
 _need = choice("none", "optional", "required")
 _RENEWAL = {
     "need": _need,
@@ -133,41 +132,6 @@ def _renewal(value: Any) -> Renewal:
     if type(value) is dict and value.get("need") == "none":
         return Renewal(part({"need": _need})(value)["need"], None, None)
     return Renewal(**part(_RENEWAL)(value))
-
-
-def _by_factor(check_each: Check) -> Check:
-    def check(value: Any) -> dict[str, Any]:
-        for factor, each in any_object(value).items():
-            if not _FACTOR.fullmatch(factor):
-                raise ValueError(f"names an impossible factor, {factor[:32]!a}")
-            check_each(each)
-        return dict(value)
-
-    return check
-
-
-def _tags(value: Any) -> list[str]:
-    if type(value) is list and all(type(tag) is str and _TAG.fullmatch(tag) for tag in value):
-        return value
-    raise ValueError("must hold lists of tags, six hexadecimal digits each")
-
-
-_binding = part(
-    {
-        "key": octets(32),
-        "salt": octets(16),
-        "fingerprint": _by_factor(_tags),
-        "weights": _by_factor(integer(0, 1000)),
-        "share": integer(1, 100),
-    }
-)
-
-
-def _device(value: Any) -> dict[str, Any]:
-    device: dict[str, Any] = _binding(value)
-    if not device["fingerprint"].keys() <= device["weights"].keys():
-        raise ValueError("is wrong: the fingerprint holds a factor that has no weight")
-    return device
 
 
 def _versions(value: Any) -> Versions:
@@ -186,19 +150,13 @@ def _keys(value: Any) -> dict[str, bool]:
     return {entry["key#S256"]: entry["void"] for entry in entries}
 
 
-def _given(_: Any) -> None:
-    """Checked by Record.value already."""
-
-
 # RFC 8259 objects have no order; these are in the order of licd-license(5).
 _FILE: dict[str, Check] = {
-    "licd": _given,
-    "type": _given,
-    "id": _id,
+    "id": an_id,
     "vendor": a_name,
-    "device": or_null(_device),
+    "device": or_null(binding),
     "seq": integer(1, MAX_INTEGER),
-    "request": or_null(_id),
+    "request": or_null(an_id),
     "issued": a_stamp,
     "lines": integer(0, MAX_LINES - 1),
     "renewal": _renewal,
@@ -206,11 +164,9 @@ _FILE: dict[str, Check] = {
     "x": any_object,
 }
 _LICENSE: dict[str, Check] = {
-    "licd": _given,
-    "type": _given,
-    "file": _id,
+    "file": an_id,
     "n": integer(1, MAX_LINES),
-    "id": _id,
+    "id": an_id,
     "name": a_name,
     "title": title,
     "license": choice(COUNTED, UNCOUNTED),
@@ -220,13 +176,11 @@ _LICENSE: dict[str, Check] = {
     "versions": or_null(_versions),
     "grace_days": integer(0, MAX_GRACE_DAYS),
     "renewal": or_null(_renewal),
-    "replaces": or_null(_id),
+    "replaces": or_null(an_id),
     "issued": a_stamp,
     "x": any_object,
 }
 _WITHDRAWN: dict[str, Check] = {
-    "licd": _given,
-    "type": _given,
     "vendor": a_name,
     "seq": integer(1, MAX_INTEGER),
     "issued": a_stamp,
@@ -239,8 +193,15 @@ _ENTRY: dict[str, Check] = {
 }
 
 
-def _read(record: Record, checks: Mapping[str, Check]) -> dict[str, Any]:
-    value = {"x": {}} | record.value
+def read(record: Record, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The members of a line but licd and type, checked; an "x" that may be there and is not, is empty.
+
+    Errors: BAD_DOCUMENT
+    """
+    value = record.value  # has checked these two
+    del value["licd"], value["type"]
+    if "x" in checks:
+        value.setdefault("x", {})
     try:
         return members(value, checks)
     except ValueError as error:
@@ -253,15 +214,13 @@ def _wrong(record: Record, reason: str) -> Refused:
 
 def read_header(record: Record) -> Header:
     """Errors: BAD_DOCUMENT"""
-    of = _read(record, _FILE)
-    del of["licd"], of["type"]
+    of = read(record, _FILE)
     return Header(file=of.pop("id"), licenses=of.pop("lines"), **of)
 
 
 def read_line(record: Record, header: Header, n: int) -> Line:
     """The n-th license of the file. Errors: BAD_DOCUMENT, LINES_DO_NOT_FIT"""
-    of = _read(record, _LICENSE)
-    del of["licd"], of["type"]
+    of = read(record, _LICENSE)
     if of["file"] != header.file:
         raise Refused(LINES_DO_NOT_FIT, line=record.number, reason=f"it belongs to the license file {of['file']}")
     if of["n"] != n or n > header.licenses:
@@ -305,5 +264,5 @@ def check_whole(record: Record, lines: tuple[Line, ...]) -> None:
 
 def read_withdrawn(record: Record) -> tuple[str, int, float, dict[str, bool]]:
     """Shape:  vendor, seq, issued, {key_print(): void}. Errors: BAD_DOCUMENT"""
-    of = _read(record, _WITHDRAWN)
+    of = read(record, _WITHDRAWN)
     return of["vendor"], of["seq"], of["issued"], of["keys"]

@@ -65,11 +65,17 @@ def any_object(value: Any) -> dict[str, Any]:
     raise ValueError("must be an object")
 
 
-def title(value: Any) -> str:
-    # Printable: it is shown on terminals, whose control characters have no business in it.
-    if type(value) is str and len(value) <= MAX_TITLE and value.isprintable():
-        return value
-    raise ValueError(f"must be printable text of at most {MAX_TITLE} characters")
+def printable(most: int) -> Check:
+    # It is shown on terminals, whose control characters have no business in it.
+    def check(value: Any) -> str:
+        if type(value) is str and len(value) <= most and value.isprintable():
+            return value
+        raise ValueError(f"must be printable text of at most {most} characters")
+
+    return check
+
+
+title = printable(MAX_TITLE)
 
 
 def a_date(value: Any) -> str:

@@ -6,16 +6,42 @@ good, also when that other one ends, so that a follow-up never adds up to what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from licd.license.dates import FOREVER, day, later
 from licd.license.lines import COUNTED, UNCOUNTED, LicenseFile, Line
 from licd.license.versions import Versions
-from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, Refused
+from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE, Refused
 
 VALID, GRACE, NOT_YET_VALID, EXPIRED, REPLACED = "valid", "grace", "not_yet_valid", "expired", "replaced"
-_RANK = (VALID, GRACE, NOT_YET_VALID, EXPIRED, REPLACED)  # the state of a name is its lines' best
+ELSEWHERE = "wrong_device"  # it would count, but on another device
+_RANK = (VALID, GRACE, ELSEWHERE, NOT_YET_VALID, EXPIRED, REPLACED)  # the state of a name is its lines' best
+
+# How a device compares with the one that a license file is bound to; any: it is bound to none.
+ANY, SAME, CHANGED, OTHER_KEY, COPY = "any", "same", "changed", "other-key", "copy"
+
+
+class Standing(NamedTuple):
+    """How this device compares with the one that a license file is for.
+
+    kind: any | same | changed | other-key | copy
+    until: trusted time at which the file's licenses stop to count for that; the end of the grace of a changed device
+    reason: what of it is another, in words; None if nothing
+    """
+
+    kind: str
+    until: float = FOREVER
+    reason: str | None = None
+
+    @property
+    def right(self) -> bool:
+        """It is the device that the file is for."""
+        return self.kind in (ANY, SAME)
+
+
+ANY_DEVICE = Standing(ANY)
 
 
 class Verdict(NamedTuple):
@@ -31,6 +57,7 @@ class Verdict(NamedTuple):
     name: str
     title: str
     vendor: str
+    device: Standing
     license: str
     state: str
     total: int | None
@@ -53,8 +80,10 @@ class Verdict(NamedTuple):
     def refusal(self, version: str | None) -> Refused | None:
         """Why this version may not have the license now; None: it may.
 
-        Errors: (returned) LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED
+        Errors: (returned) LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE
         """
+        if self.state == ELSEWHERE:
+            return Refused(WRONG_DEVICE, vendor=self.vendor, reason=self.device.reason)
         if self.state == NOT_YET_VALID:
             return Refused(LICENSE_NOT_YET_VALID, license=self.name, not_before=self.not_before)
         if self.state in (EXPIRED, REPLACED):
@@ -100,18 +129,29 @@ def _seats(line: Line) -> int:
 Judged = tuple[Line, str, float]
 
 
-def evaluate(files: Iterable[LicenseFile], trusted_now: float) -> Verdicts:
-    """What every license name is worth at this time."""
+def evaluate(
+    files: Iterable[LicenseFile], trusted_now: float, standings: Mapping[str, Standing] = MappingProxyType({})
+) -> Verdicts:
+    """What every license name is worth at this time, on a device that compares so with each vendor's file."""
     found: dict[str, list[Judged]] = {}
     vendors: dict[str, str] = {}
     next_change = FOREVER
     for file in files:
+        until = standings.get(file.vendor, ANY_DEVICE).until
+        if until > trusted_now:
+            next_change = min(next_change, until)
         for line, stop in _with_stop(file):
-            found.setdefault(line.name, []).append((line, _state(line, stop, trusted_now), stop))
+            state = _state(line, stop, trusted_now)
+            if state in (VALID, GRACE) and trusted_now >= until:
+                state = ELSEWHERE
+            found.setdefault(line.name, []).append((line, state, stop))
             vendors[line.name] = file.vendor
             changes = (min(moment, stop) for moment in (line.begins, line.ends, line.grace_ends, stop))
             next_change = min([next_change, *(moment for moment in changes if moment > trusted_now)])
-    names = {name: _judge(name, vendors[name], judged) for name, judged in found.items()}
+    names = {
+        name: _judge(name, vendors[name], standings.get(vendors[name], ANY_DEVICE), judged)
+        for name, judged in found.items()
+    }
     return Verdicts(names, None if next_change == FOREVER else next_change)
 
 
@@ -135,7 +175,7 @@ def _state(line: Line, stop: float, now: float) -> str:
     return GRACE if now < line.grace_ends else EXPIRED
 
 
-def _judge(name: str, vendor: str, judged: list[Judged]) -> Verdict:
+def _judge(name: str, vendor: str, device: Standing, judged: list[Judged]) -> Verdict:
     state = min((each for _, each, _ in judged), key=_RANK.index)
     counting = [line for line, each, _ in judged if each in (VALID, GRACE)]
     shown = counting or [line for line, each, _ in judged if each == state]
@@ -156,6 +196,7 @@ def _judge(name: str, vendor: str, judged: list[Judged]) -> Verdict:
         name=name,
         title=first.title,
         vendor=vendor,
+        device=device,
         license=UNCOUNTED if any(line.license == UNCOUNTED for line in shown) else COUNTED,
         state=state,
         total=total,

@@ -2,7 +2,7 @@
 
 A document counts only under the profile of the vendor it names, and only if its chain ends in an anchor of that
 profile. The chain is checked at the time at which a line says it was issued, so a perpetual license outlives its
-certificate; but that time is the signer's own claim, so what is new must also pass `_check_retired`.
+certificate; but that time is the signer's own claim, so what is new must also pass `check_chain`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from licd.license import lines
 from licd.license.dates import DAY_S, day
-from licd.license.document import LICENSE_FILE, MAX_DOCUMENT_BYTES, WITHDRAWN, Document, Record, parse
+from licd.license.document import LICENSE_FILE, MAX_DOCUMENT_BYTES, WITHDRAWN, Document, check_kind, parse_one
 from licd.license.lines import NAME, LicenseFile, Line
 from licd.license.signer import UNREADABLE, Signer, check_anchor, key_print
 from licd.rpc.errors import (
-    BAD_DOCUMENT,
     DAMAGED_DOCUMENT,
     FOREIGN_NAME,
     LINES_DO_NOT_FIT,
@@ -79,17 +78,16 @@ def verify(
     """The license file that this document is, once every line is verified. Yields after each signature.
 
     new: it is being imported; not new: it was accepted before, and only a certificate declared void stops it
-    Errors: all of 3x but DOCUMENT_TOO_LARGE
+    Errors: all of 3x but DOCUMENT_TOO_LARGE, WRONG_DOCUMENT
     """
-    if document.kind != LICENSE_FILE:
-        raise _bad(document.records[0], f"it is a {document.kind} document, not a license file")
+    check_kind(document, LICENSE_FILE)
     first, *others = document.records
     signer = Signer(first)
     signer.check(first)
     yield
     header = lines.read_header(first)
-    profile = _profile_of(header.vendor, profiles)
-    _check_chain(signer, profile, header.issued, trusted_now, new)
+    profile = profile_of(header.vendor, profiles)
+    check_chain(signer, profile, header.issued, trusted_now, new)
     found: list[Line] = []
     for n, record in enumerate(others, 1):
         if record.header["x5t#S256"] != signer.thumbprint:
@@ -99,7 +97,7 @@ def verify(
         line = lines.read_line(record, header, n)
         if not profile.may_grant(line.name):
             raise Refused(FOREIGN_NAME, line=record.number, license=line.name, names=", ".join(profile.names))
-        _check_chain(signer, profile, line.issued, trusted_now, new)
+        check_chain(signer, profile, line.issued, trusted_now, new)
         found.append(line)
         yield
     if len(found) < header.licenses:
@@ -125,18 +123,19 @@ def verify(
     )
 
 
-def _bad(record: Record, reason: str) -> Refused:
-    return Refused(BAD_DOCUMENT, line=record.number, reason=reason)
-
-
-def _profile_of(vendor: str, profiles: Mapping[str, VendorProfile]) -> VendorProfile:
+def profile_of(vendor: str, profiles: Mapping[str, VendorProfile]) -> VendorProfile:
+    """The profile of the vendor that a document names. Errors: UNTRUSTED_SIGNER"""
     for profile in profiles.values():
         if profile.vendor == vendor:
             return profile
     raise Refused(UNTRUSTED_SIGNER, reason=f"there is no profile of the vendor {vendor}")
 
 
-def _check_chain(signer: Signer, profile: VendorProfile, at: float, now: float | None, new: bool) -> None:
+def check_chain(signer: Signer, profile: VendorProfile, at: float, now: float | None, new: bool) -> None:
+    """Nothing, if the profile's anchors vouch for what this signer issued at that time.
+
+    Errors: UNTRUSTED_SIGNER, BAD_CERTIFICATE, SIGNER_RETIRED
+    """
     chain = signer.chain(profile.anchors, at)
     if new and now is not None and now > signer.expires + RETIRED_AFTER_S:
         raise Refused(SIGNER_RETIRED, reason=f"it ended on {day(signer.expires)}")
@@ -149,11 +148,10 @@ def _check_chain(signer: Signer, profile: VendorProfile, at: float, now: float |
 def verify_withdrawn(document: Document, profile: VendorProfile) -> Withdrawn:
     """The list of withdrawn certificates that this document is. Who signed it may stand on it.
 
-    Errors: all of 3x but DOCUMENT_TOO_LARGE, SIGNER_RETIRED
+    Errors: all of 3x but DOCUMENT_TOO_LARGE, SIGNER_RETIRED; WRONG_DOCUMENT
     """
+    check_kind(document, WITHDRAWN)
     first = document.records[0]
-    if document.kind != WITHDRAWN:
-        raise _bad(first, f"it is a {document.kind} document, not a withdrawn list")
     signer = Signer(first)
     signer.check(first)
     vendor, seq, issued, keys = lines.read_withdrawn(first)
@@ -217,10 +215,7 @@ def _read_withdrawn(path: Path, profile: VendorProfile) -> Withdrawn:
     except OSError as error:
         raise ProfileError(path, f"cannot be read: {error.strerror}") from None
     try:
-        documents = parse(data)
-        if len(documents) > 1:
-            raise ProfileError(path, "holds more than one document")
-        return verify_withdrawn(documents[0], profile)
+        return verify_withdrawn(parse_one(data, WITHDRAWN), profile)
     except Refused as refused:
         raise ProfileError(path, str(refused)) from None
 

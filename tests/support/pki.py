@@ -20,11 +20,12 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-from licd.license import document
+from licd.license import document, install
 from licd.license.dates import timestamp
 from licd.license.signer import SIGNING_PURPOSE, key_print
 from licd_vendor.keys import PrivateKey, algorithm_of, sign_bytes, write_key, write_profile
@@ -223,10 +224,24 @@ class Vendor:
             made.append(self.line(license_value(f"file-{seq}", n, issued, line), document.LICENSE, line_protected))
         return made
 
+    def install_request(self, *, protected: Mapping[str, Any] | None = None, **members: Any) -> bytes:
+        """An install request that asks for a board serial and disks, but for the changes."""
+        value = {
+            "licd": 1,
+            "type": document.INSTALL_REQUEST,
+            "id": "install-1",
+            "vendor": self.vendor,
+            "issued": timestamp(NOW),
+            "salt": document.b64url(bytes(range(16))).decode(),
+            "weights": {"board_serial": 20, "disk": 30},
+            "share": 50,
+            "url": None,
+        }
+        return self.line(value | members, document.INSTALL_REQUEST, protected)
+
     def line(self, value: Mapping[str, Any], kind: str, protected: Mapping[str, Any] | None = None) -> bytes:
         """One signed line. DROP members are left out."""
-        payload = document.write_json({name: each for name, each in value.items() if each is not DROP})
-        return self.raw_line(payload, kind, protected)
+        return self.raw_line(document.write_json(_without_drops(value)), kind, protected)
 
     def raw_line(
         self,
@@ -236,19 +251,52 @@ class Vendor:
         sign: Callable[[bytes], bytes] | None = None,
     ) -> bytes:
         """One signed line with any bytes as its payload."""
-        header = {
-            name: each for name, each in (self.protected(kind) | dict(protected or {})).items() if each is not DROP
-        }
-        encoded = document.b64url(document.write_json(header)).decode()
         sign = sign or (lambda data: sign_bytes(self.leaf.key, self.algorithm, data))
-        signature = document.b64url(sign(document.signing_input(encoded, payload)))
-        return payload + b"\t" + encoded.encode() + b".." + signature + b"\n"
+        return signed_line(payload, self.protected(kind) | dict(protected or {}), sign)
 
     def protected(self, kind: str) -> dict[str, Any]:
         """The signature header of a first or other line of this vendor."""
         chain = [x5c(each.certificate) for each in (self.leaf, *self.between)]
         thumbprint = self.leaf.certificate.fingerprint(SHA256())
         return document.vendor_header(kind, self.algorithm, thumbprint, None if kind == document.LICENSE else chain)
+
+
+def license_request(
+    key: Ed25519PrivateKey,
+    *,
+    protected: Mapping[str, Any] | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
+    **members: Any,
+) -> bytes:
+    """The license request of a device with a board serial and a disk, signed by its key, but for the changes."""
+    value = {
+        "licd": 1,
+        "type": document.LICENSE_REQUEST,
+        "id": "request-1",
+        "vendor": "acme",
+        "install_request": "install-1",
+        "issued": timestamp(NOW),
+        "device": install.public_key(key),
+        "fingerprint": {"board_serial": ["00ff00"], "disk": ["123456"]},
+        "unreadable": ["product_serial"],
+        "software": {"os": "debian", "os_version": "13", "architecture": "x86_64", "licd": "0.1.0"},
+        "machine": {"kind": "physical", "name": None},
+        "rehost": False,
+    }
+    header = document.device_header(document.LICENSE_REQUEST, install.public_key(key))
+    payload = document.write_json(_without_drops(value | members))
+    return signed_line(payload, header | dict(protected or {}), sign or key.sign)
+
+
+def signed_line(payload: bytes, header: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> bytes:
+    """One line with any bytes as its payload and any header, of which DROP members are left out."""
+    encoded = document.b64url(document.write_json(_without_drops(header))).decode()
+    signature = document.b64url(sign(document.signing_input(encoded, payload)))
+    return payload + b"\t" + encoded.encode() + b".." + signature + b"\n"
+
+
+def _without_drops(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in value.items() if each is not DROP}
 
 
 def x5c(certificate: x509.Certificate) -> str:

@@ -3,6 +3,7 @@
 Each vector is a document with its verdict in comments; whoever writes another reader of these documents can use them:
 
     # expect: BAD_SIGNATURE        ok, or the name of the error
+    # read as: a license file      or an install request, or a license request
     # why: one letter of the second line's payload is changed
 
 All are judged under the vendor profile beside them, as new, at the trusted time 2026-06-15T12:00:00Z.
@@ -15,9 +16,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from licd.license import document
+from licd.license import document, install, trust
+from licd.rpc.errors import Refused
 from tests.support import pki
 
 FOLDER = Path(__file__).parent.parent / "vectors" / "documents"
@@ -30,7 +33,7 @@ THREE = (
 )
 
 
-def vectors(vendor: pki.Vendor) -> Iterator[tuple[str, str, str, bytes]]:
+def license_files(vendor: pki.Vendor) -> Iterator[tuple[str, str, str, bytes]]:
     """Each vector's file name, verdict, reason, and bytes."""
     root = vendor.root
     lines = vendor.license_lines(lines=THREE)
@@ -159,13 +162,132 @@ def vectors(vendor: pki.Vendor) -> Iterator[tuple[str, str, str, bytes]]:
         yield name, "BAD_DOCUMENT", new.decode(), payload(b"2027-12-31", new)
 
 
+def install_requests(vendor: pki.Vendor) -> Iterator[tuple[str, str, str, bytes]]:
+    good = vendor.install_request()
+    yield "ok", "ok", "as the vendor sends it", good
+    yield "ok-crlf", "ok", "lines end in CRLF", good.replace(b"\n", b"\r\n")
+    yield (
+        "ok-later-factors",
+        "ok",
+        "it asks for factors that no licd knows yet",
+        vendor.install_request(weights={"quantum_serial": 1000}),
+    )
+    yield "payload-changed", "BAD_SIGNATURE", "the share was 50", good.replace(b'"share":50', b'"share":5')
+    yield (
+        "alg-of-a-device",
+        "BAD_SIGNATURE_HEADER",
+        "EdDSA is for devices",
+        vendor.raw_line(good.split(b"\t")[0], document.INSTALL_REQUEST, {"alg": "EdDSA"}, lambda _: bytes(64)),
+    )
+    yield "two", "BAD_DOCUMENT", "two install requests in one file", good * 2
+    yield "is-license-file", "WRONG_DOCUMENT", "it is a license file", vendor.license_file()
+    foreign = pki.Vendor(root={"subject": "foreign root"})
+    yield "foreign-anchor", "UNTRUSTED_SIGNER", "the chain ends elsewhere", foreign.install_request()
+    old = pki.Vendor(root=vendor.root, leaf={"begins": pki.START, "days": 45})
+    yield (
+        "retired",
+        "SIGNER_RETIRED",
+        "signer ended over 90 days ago",
+        old.install_request(issued="2026-02-01T00:00:00Z"),
+    )
+    for name, members in (
+        ("weights-empty", {"weights": {}}),
+        ("weight-zero", {"weights": {"disk": 0}}),
+        ("share-101", {"share": 101}),
+        ("salt-short", {"salt": document.b64url(bytes(15)).decode()}),
+        ("url-http", {"url": "http://example.com/"}),
+    ):
+        yield name, "BAD_DOCUMENT", str(members), vendor.install_request(**members)
+
+
+def license_requests() -> Iterator[tuple[str, str, str, bytes]]:
+    device, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    good = pki.license_request(device)
+    yield "ok", "ok", "as the device gives it out", good
+    yield (
+        "ok-crlf-blanks",
+        "ok",
+        "lines end in CRLF, TAB is four blanks",
+        good.replace(b"\n", b"\r\n").replace(b"\t", b"    "),
+    )
+    yield (
+        "ok-nothing-found",
+        "ok",
+        "a container that shows no factor",
+        pki.license_request(device, fingerprint={}, machine={"kind": "container", "name": "docker"}),
+    )
+    yield "payload-changed", "BAD_SIGNATURE", "rehost was false", good.replace(b'"rehost":false', b'"rehost":true')
+    jwk = document.device_key(install.public_key(other))
+    yield "jwk-of-another", "BAD_SIGNATURE", "jwk is another key", pki.license_request(device, protected={"jwk": jwk})
+    yield (
+        "signed-again",
+        "BAD_SIGNATURE",
+        "another key signed it, and jwk says so, but the member device does not",
+        pki.license_request(device, protected={"jwk": jwk}, sign=other.sign),
+    )
+    neutral = document.b64url((1).to_bytes(32, "little")).decode()
+    yield (
+        "jwk-neutral",
+        "BAD_SIGNATURE_HEADER",
+        "under the neutral point as key, this signature fits any content",
+        pki.license_request(
+            device,
+            device=neutral,
+            protected={"jwk": document.device_key(neutral)},
+            sign=lambda _: (1).to_bytes(32, "little") + bytes(32),
+        ),
+    )
+    for name, header in (
+        ("alg-none", {"alg": "none"}),
+        ("alg-of-a-vendor", {"alg": "ES256"}),
+        ("jwk-private", {"jwk": document.device_key(install.public_key(device)) | {"d": "A" * 43}}),
+        ("jwk-x25519", {"jwk": document.device_key(install.public_key(device)) | {"crv": "X25519"}}),
+        ("x5c", {"x5c": []}),
+    ):
+        yield name, "BAD_SIGNATURE_HEADER", "the signature header", pki.license_request(device, protected=header)
+    yield "two", "BAD_DOCUMENT", "two license requests in one file", good * 2
+    yield "cut", "DAMAGED_DOCUMENT", "cut off in the signature", good[:-30]
+    for name, members in (
+        ("member-missing", {"rehost": pki.DROP}),
+        ("member-unknown", {"hostname": "shop-12"}),
+        ("tags-none", {"fingerprint": {"disk": []}}),
+        ("machine-unknown", {"machine": {"kind": "toaster", "name": None}}),
+    ):
+        yield name, "BAD_DOCUMENT", ", ".join(members), pki.license_request(device, **members)
+
+
+def verdict(data: bytes) -> str:
+    """What licd says of a vector: ok, or the name of the error."""
+    profiles = {"profile": trust.load_profile(FOLDER / "profile")}
+    kind = data.split(b"\n")[1].removeprefix(b"# read as: ").decode()
+    try:
+        if kind == document.KINDS[document.INSTALL_REQUEST].words:
+            install.verify_install_request(data, profiles, trusted_now=JUDGED_AT)
+        elif kind == document.KINDS[document.LICENSE_REQUEST].words:
+            install.verify_license_request(data)
+        else:
+            assert kind == document.KINDS[document.LICENSE_FILE].words
+            (only,) = document.parse(data)
+            document.run(trust.verify(only, profiles, trusted_now=JUDGED_AT, new=True))
+    except Refused as refused:
+        return refused.error.name
+    return "ok"
+
+
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     vendor = pki.Vendor(root={"begins": pki.START})
     vendor.write_profile(FOLDER, "profile")
     (FOLDER / ".gitattributes").write_text("*.licd -text\n")
-    for name, verdict, why, data in vectors(vendor):
-        (FOLDER / f"{name}.licd").write_bytes(f"# expect: {verdict}\n# why: {why}\n".encode() + data)
+    for kind, made in (
+        (document.LICENSE_FILE, license_files(vendor)),
+        (document.INSTALL_REQUEST, install_requests(vendor)),
+        (document.LICENSE_REQUEST, license_requests()),
+    ):
+        for name, expected, why, data in made:
+            comments = f"# expect: {expected}\n# read as: {document.KINDS[kind].words}\n# why: {why}\n"
+            prefix = "" if kind == document.LICENSE_FILE else f"{kind}-"
+            (FOLDER / f"{prefix}{name}.licd").write_bytes(comments.encode() + data)
 
 
 if __name__ == "__main__":
