@@ -193,6 +193,20 @@ def test_a_leap_ahead_that_the_kernel_confirms_counts_at_once(shop: Shop) -> Non
     assert (shop.clock["state"], shop.clock["confirmed"]) == ("ok", True)
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_leap_ahead_is_confirmed_by_an_answer_to_the_devices_own_request_and_by_no_other_file(
+    shop: Shop, answers: bool
+) -> None:
+    shop.begin()
+    shop.call("install.import", document=VENDOR.install_request())
+    request = shop.call("install.request")["id"]
+    shop.clocks.set_wall(END + 300 * DAY_S)
+    assert (shop.clock["state"], shop.clock["confirmed"]) == ("ahead", False)
+    header = {"request": request if answers else None}
+    shop.call("license.import", document=VENDOR.license_file(2, LINES, issued=END + 300 * DAY_S, header=header))
+    assert (shop.clock["state"], shop.clock["confirmed"]) == ("ok", answers)
+
+
 # --- the promise ---------------------------------------------------------------------------------------------
 
 

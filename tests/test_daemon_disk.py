@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from tests.support.clients import Pipeline, Program, lease_of, leases, refusal, 
 from tests.support.daemon import Daemon
 from tests.support.mounts import fill_up, remount_read_only, small_disk
 from tests.support.needs import needs_root, needs_strace
+from tests.support.strace import injected
 
 ACME = pki.Vendor()
 FILES = {
@@ -51,27 +51,6 @@ def acquire(who: Any, holder: str, license: str = "kso.camera", **params: Any) -
 
 
 # --- a disk that fails ---------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def injected(daemon: Daemon, rule: str) -> Iterator[None]:
-    """strace is attached to licd and does to its system calls what the rule says."""
-    call = rule.partition(":")[0]
-    strace = subprocess.Popen(
-        ["strace", "-f", "-p", str(daemon.pid), "-e", f"trace={call}", "-e", f"inject={rule}"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert strace.stderr is not None
-    line = strace.stderr.readline()
-    if "attached" not in line:
-        strace.wait()
-        pytest.skip(f"strace may not attach here: {line}")
-    try:
-        yield
-    finally:
-        strace.terminate()
-        strace.communicate()
 
 
 @needs_strace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from tests.support.clocks import Clocks
 from tests.support.daemon import Daemon
 from tests.support.needs import needs_faketime, needs_strace
 from tests.support.process import wake_ups
+from tests.support.strace import injected
 
 ACME, OTHER, STRANGER = pki.Vendor(), pki.Vendor("other", ("pos.*",)), pki.Vendor("acme", leaf={"subject": "thief"})
 STRANGER.root = pki.authority("another root")
@@ -181,7 +181,7 @@ REFUSED = {
     "FOREIGN_NAME": ACME.license_file(2, [*LINES, {"name": "pos.till"}]),
     "UNTRUSTED_SIGNER": STRANGER.license_file(2, LINES),
     "BAD_DOCUMENT": ACME.license_file(2, [*LINES, {"name": "kso.x", "seats": -1}]),
-    "BINDING_NOT_SUPPORTED": ACME.license_file(2, LINES, header={"device": BINDING}),
+    "WRONG_DEVICE": ACME.license_file(2, LINES, header={"device": BINDING}),
     "DOCUMENT_TOO_LARGE": ACME.license_file(2, LINES) + b"#" * document.MAX_DOCUMENT_BYTES,
 }
 
@@ -284,19 +284,10 @@ def test_a_kill_in_the_middle_of_an_import_leaves_one_whole_file_in_force(shop: 
     old, new = ACME.license_file(1, LINES), ACME.license_file(2, LINES[:1])
     grant(shop, old)
     call, _, when = moment.partition(":")
-    strace = subprocess.Popen(
-        ["strace", "-f", "-p", str(shop.pid), "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:{when}"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert strace.stderr is not None
-    if "attached" not in strace.stderr.readline():
-        pytest.skip("strace may not attach here")
-    with Pipeline(shop.socket) as admin:
+    with injected(shop, f"{call}:signal=KILL:{when}"), Pipeline(shop.socket) as admin:
         admin.ask("license.import", document=new)
         admin.drain()
         assert admin.answers == {}
-    strace.communicate()
     assert shop.process is not None
     assert shop.process.wait(5) == -signal.SIGKILL
     shop.start()

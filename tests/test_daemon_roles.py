@@ -22,7 +22,7 @@ CLIENT_METHODS = {
     *("server.hello", "server.status", "seat.acquire", "seat.confirm", "seat.release", "seat.list"),
     *("license.check", "license.list"),
 }
-ADMIN_METHODS = {"license.import", "license.export"}
+ADMIN_METHODS = {"license.import", "license.export", "install.import", "install.request", "device.fingerprint"}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from licd.daemon import methods
+from licd.daemon.device_methods import DeviceMethods
+from licd.daemon.install_methods import InstallMethods
 from licd.daemon.license_methods import LicenseMethods
 from licd.daemon.methods import METHODS, TABLE, Compiled
 from licd.daemon.seat_methods import SeatMethods
@@ -17,7 +19,13 @@ from licd.daemon.service import Service
 from licd.rpc import wire
 from licd.rpc.errors import BAD_PARAMS, Refused
 
-HANDLERS: dict[str, type] = {"server": Service, "seat": SeatMethods, "license": LicenseMethods}
+HANDLERS: dict[str, type] = {
+    "server": Service,
+    "seat": SeatMethods,
+    "license": LicenseMethods,
+    "install": InstallMethods,
+    "device": DeviceMethods,
+}
 
 LEASE = "0123456789abcdef01234567"
 
@@ -33,6 +41,9 @@ LEAST: dict[str, dict[str, Any]] = {
     "license.list": {},
     "license.import": {"document": b"{}"},
     "license.export": {},
+    "install.import": {"document": b"{}"},
+    "install.request": {},
+    "device.fingerprint": {},
 }
 
 _WRONG_FOR_ALL = [[], {}, 1.0, 1.5, msgpack.ExtType(1, b"x"), msgpack.Timestamp(1), [[]], {"a": 1}]
@@ -97,6 +108,13 @@ CASES: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
     ("license.import", "document"): ([b"", b"{}", b"\xff\x00"], [None, 5, True, *_WRONG_FOR_ALL]),
     ("license.import", "dry_run"): ([True, False], [0, 1, "true", b"", *_WRONG_FOR_ALL]),
     ("license.export", "vendor"): (_NAMES, _NO_NAME),
+    ("install.import", "document"): ([b"", b"{}", b"\xff\x00"], [None, 5, True, *_WRONG_FOR_ALL]),
+    ("install.request", "vendor"): (_NAMES, _NO_NAME),
+    ("device.fingerprint", "without"): (
+        [[], ["disk"], ["disk"] * 16],
+        [["disk"] * 17, ["Disk"], [""], ["a\n"], ["\udcff"], ["a" * 33], [5], [None], "disk", {"disk": 1}, 5, True, b"",
+         1.5, [[]]],
+    ),
 }  # fmt: skip
 
 TAKEN = [(*key, value) for key, (taken, _) in CASES.items() for value in taken]
@@ -153,6 +171,9 @@ def test_who_may_call_what_is_as_the_design_has_it() -> None:
         "license.list": "client",
         "license.import": "admin",
         "license.export": "admin",
+        "install.import": "admin",
+        "install.request": "admin",
+        "device.fingerprint": "admin",
     }
 
 
@@ -171,6 +192,8 @@ def test_the_defaults_are_as_the_design_has_them() -> None:
     assert arguments("license.check", {"license": "a"}) == {"license": "a", "version": None}
     assert arguments("license.import", {"document": b""}) == {"document": b"", "dry_run": False}
     assert arguments("license.export") == {"vendor": None}
+    assert arguments("install.request") == {"vendor": None}
+    assert arguments("device.fingerprint") == {"without": None}
 
 
 def test_the_defaults_pass_their_own_checks() -> None:

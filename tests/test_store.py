@@ -132,3 +132,9 @@ def test_a_missing_folder_is_made_but_not_its_parents(tmp_path: Path) -> None:
     assert store.load("acme") == b"one"
     with pytest.raises(FileNotFoundError):
         Store(tmp_path / "gone" / "licenses").replace("acme", b"one")
+
+
+def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "acme.licd")
+    with pytest.raises(OSError, match="no regular file"):
+        Store(tmp_path).load("acme")

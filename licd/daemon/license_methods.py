@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Generator
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from licd.daemon import log
 from licd.daemon.connection import Connection, Deferred
+from licd.daemon.device_methods import last_day
 from licd.daemon.installed import Outcome
-from licd.daemon.state import State, warnings_of
+from licd.daemon.state import State, refusal_of, warnings_of
 from licd.license.dates import timestamp
-from licd.license.terms import Verdict
+from licd.license.lines import LicenseFile
+from licd.license.terms import ANY_DEVICE, Verdict
 from licd.rpc.errors import (
     BAD_PARAMS,
     IMPORT_BUSY,
     NO_SUCH_LICENSE,
     NOT_IN_FORCE,
-    STATE_NOT_WRITABLE,
-    STORAGE_FULL,
     Refused,
 )
 from licd.seats.events import Accepted
@@ -71,7 +70,12 @@ class LicenseMethods:
             state.journal.reserve(ACCEPTED_BYTES)
         assert msgid is not None
         steps = state.installed.import_steps(
-            document, state.ledger.accepted, state.trusted, clock_confirmed=state.clock.confirmed
+            document,
+            state.ledger.accepted,
+            state.trusted,
+            clock_confirmed=state.clock.confirmed,
+            device=state.device,
+            open_request=self._open_request,
         )
         self._import = _Import(connection, msgid, steps, dry_run)
         raise Deferred
@@ -94,6 +98,7 @@ class LicenseMethods:
         rows = []
         for profile in installed.profiles.values():
             file = installed.files.get(profile.vendor)
+            standing = installed.standings.get(profile.vendor, ANY_DEVICE)
             rows.append(
                 {
                     "vendor": profile.vendor,
@@ -101,6 +106,8 @@ class LicenseMethods:
                     "seq": None if file is None else file.seq,
                     "issued": None if file is None else timestamp(file.issued),
                     "problem": installed.problems.get(profile.vendor),
+                    "device": standing.kind if file is not None else None,
+                    "device_until": last_day(standing),
                 }
             )
         return rows
@@ -155,14 +162,27 @@ class LicenseMethods:
         try:
             state.installed.put_in_force(outcome.file)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Refused(STORAGE_FULL) from None
-            raise Refused(STATE_NOT_WRITABLE, reason=error.strerror) from None
-        state.clock.floor(outcome.file.issued, state.wall, state.now)
-        state.tell_time(state.now, state.wall)
+            raise refusal_of(error) from None
+        self._tell_clock(outcome.file)
         state.record(Accepted(outcome.file.vendor, outcome.file.seq, outcome.file.digest))
+        state.recognize()
         state.judge()
         log.write(log.NOTICE, f"license file {outcome.file.vendor} seq {outcome.file.seq} is in force")
+
+    def _tell_clock(self, file: LicenseFile) -> None:
+        """A file is never older than it says; one that answers a request of this boot is also no younger."""
+        state = self._state
+        id, asked_at = state.asked.get(file.vendor, (None, 0.0))
+        if id is None or file.request != id:
+            state.clock.floor(file.issued, state.wall, state.now)
+        else:
+            del state.asked[file.vendor]
+            state.clock.confirm(file.issued, state.wall, state.now, asked_s=state.now - asked_at)
+        state.tell_time(state.now, state.wall)
+
+    def _open_request(self, vendor: str) -> str | None:
+        request = self._state.requests.license_request(vendor)
+        return None if request is None else request.id
 
     def _answer(self, result: dict[str, Any] | Refused) -> None:
         assert self._import is not None

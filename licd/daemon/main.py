@@ -17,6 +17,7 @@ import licd
 from licd.daemon import config as configuration
 from licd.daemon import listener, log
 from licd.daemon.config import Config, ConfigError
+from licd.daemon.device import Device
 from licd.daemon.installed import Installed
 from licd.daemon.notify import Notifier
 from licd.daemon.reload import reload
@@ -160,11 +161,14 @@ def _restore(config: Config, *, locked: bool) -> tuple[State, bool]:
         journal = _open_journal(config, ledger, stamp, boot_id, keep_aside=found.problem is not None)
     else:
         journal = NoJournal(unwritable)
-    state = State(config, ledger, journal, installed, trusted)
+    device = Device(config.state, boot_id)
+    missing = installed.problems.keys() | ledger.accepted.keys() - installed.files.keys()
+    device.open(installed.files, all_known=not missing, writable=journal.writable)
+    state = State(config, ledger, journal, installed, clock=trusted, device=device)
     if found.problem is not None:
         state.salvage_problem = found.problem
         state.salvage_until = now + config.max_ttl
-    for text in (found.problem, journal.reason):
+    for text in (found.problem, journal.reason, device.problem):
         if text is not None:
             log.write(log.ERROR, text)
     for vendor, problem in installed.problems.items():

@@ -10,6 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from licd.daemon.config import MAX_TTL_S, MIN_TTL_S
+from licd.license.binding import FACTOR
 from licd.license.lines import MAX_SEATS, a_name
 from licd.license.members import Check, boolean, choice, integer, matching
 from licd.license.versions import VERSION
@@ -17,6 +18,7 @@ from licd.rpc.errors import BAD_PARAMS, Refused
 from licd.seats.events import KEEP, RELEASE
 
 MAX_CONFIRMS = 100  # leases of one seat.confirm; an array on the wire holds at most 128
+MAX_CHANGES = 16  # factors and kinds together are 13
 MAX_LISTED = 100  # leases of one answer to seat.list: some 30 KiB
 
 # Roles, each of which may do what the one before may. Whoever may connect is a client, unless the kernel does not know.
@@ -70,6 +72,17 @@ def lease_ids(value: Any) -> list[str]:
     raise ValueError(f"must be an array of 1 to {MAX_CONFIRMS} lease ids")
 
 
+def changes(value: Any) -> list[str]:
+    # Which of them are known, the handler says.
+    if type(value) is list and len(value) <= MAX_CHANGES:
+        return [_change(each) for each in value]
+    raise ValueError(f"must be an array of at most {MAX_CHANGES} names of factors or kinds")
+
+
+_change = matching(FACTOR, "names of factors or kinds, such as disk")
+
+
+_VENDOR = Param("vendor", a_name, None)
 _LICENSE = Param("license", a_name)
 _HOLDER = Param("holder", text(128))
 _BY_LEASE = Param("lease", lease_id, None)
@@ -103,7 +116,10 @@ METHODS = (
     Method("license.check", CLIENT, "check_license", (_LICENSE, _VERSION)),
     Method("license.list", CLIENT, "list_licenses"),
     Method("license.import", ADMIN, "import_license", (Param("document", octets), Param("dry_run", boolean, False))),
-    Method("license.export", ADMIN, "export_license", (Param("vendor", a_name, None),)),
+    Method("license.export", ADMIN, "export_license", (_VENDOR,)),
+    Method("install.import", ADMIN, "import_request", (Param("document", octets),)),
+    Method("install.request", ADMIN, "request", (_VENDOR,)),
+    Method("device.fingerprint", ADMIN, "fingerprint", (Param("without", changes, None),)),
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class NotReloaded(Exception):
 
 def reload(state: State, server: Server, load_config: Callable[[], Config]) -> None:
     """The new configuration, profiles and files are in force, or the old ones are and status says why."""
+    state.device.look_again()
     try:
         config, installed = _prepare(state, load_config)
     except (ConfigError, trust.ProfileError, NotReloaded) as error:
@@ -33,9 +34,11 @@ def reload(state: State, server: Server, load_config: Callable[[], Config]) -> N
     else:
         state.reload_problem = None
         state.config = config
+        installed.standings = state.installed.standings  # recognize() tells of what is another since
         state.installed = installed
         server.clients.admin_gid = listener.group_id(config.admin_group)
         _remember_files(state)
+    state.recognize()
     server.judge()
 
 
@@ -56,6 +59,7 @@ def _prepare(state: State, load_config: Callable[[], Config]) -> tuple[Config, I
             raise NotReloaded(f"{key} changes only with a restart")
     installed = Installed(trust.load_profiles(config.vendors), state.installed.store)
     installed.load(state.ledger.accepted, state.trusted)
+    state.look(installed)
     verdicts = installed.judge(state.trusted).names
     for name, before in state.installed.verdicts.names.items():
         if before.total != 0 and (name not in verdicts or verdicts[name].total == 0):

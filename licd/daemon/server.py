@@ -58,6 +58,7 @@ class Server:
         self._mark_at = state.now + MARK_INTERVAL_S
         if self._notifier.watchdog_s is not None:
             self._watchdog_at = state.now
+        state.recognize()
         self.judge()
         self.loop.watch(self._timer, READ, self._on_wall_timer)
         self.clients.listen()
@@ -80,7 +81,11 @@ class Server:
         self._begin()
         if state.now - expected > STALL_S:
             state.ledger.extend_all(state.now)
-        if state.now >= state.judge_at:
+        if state.now >= state.recognize_at:
+            state.device.look_again()
+            state.recognize()
+            self.judge()
+        elif state.now >= state.judge_at:
             self.judge()
         for callback, events in ready:
             callback(events)
@@ -113,7 +118,8 @@ class Server:
             return 0.0
         state = self._state
         own = min(self._mark_at, self._watchdog_at, self._status_at, self.clients.accept_at)
-        return float(min(state.ledger.next_deadline(), state.judge_at, own) - clock.boottime())
+        changes = min(state.ledger.next_deadline(), state.judge_at, state.recognize_at)
+        return float(min(changes, own) - clock.boottime())
 
     def _expire(self) -> None:
         state = self._state

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import licd
 from licd.daemon import log, methods
 from licd.daemon.connection import Connection, Deferred
+from licd.daemon.device_methods import DeviceMethods
+from licd.daemon.install_methods import InstallMethods
 from licd.daemon.license_methods import LicenseMethods
 from licd.daemon.methods import ADMIN, ANY, CLIENT, TABLE
 from licd.daemon.seat_methods import SeatMethods
@@ -37,7 +39,13 @@ class Service:
     def __init__(self, state: State) -> None:
         self._state = state
         self.licenses = LicenseMethods(state)
-        owners = {"server": self, "seat": SeatMethods(state), "license": self.licenses}
+        owners = {
+            "server": self,
+            "seat": SeatMethods(state),
+            "license": self.licenses,
+            "install": InstallMethods(state),
+            "device": DeviceMethods(state),
+        }
         self._handlers: dict[str, Callable[..., Any]] = {
             method.name: getattr(owners[method.name.partition(".")[0]], method.handler) for method in methods.METHODS
         }

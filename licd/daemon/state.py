@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import errno
+
+from licd.daemon import log
 from licd.daemon.config import Config
+from licd.daemon.device import Device
 from licd.daemon.installed import Installed
+from licd.daemon.recognition import warning
+from licd.daemon.requests import Requests
 from licd.device.clock import TrustedClock
 from licd.license import terms
-from licd.seats.events import Event, Stopped
+from licd.license.dates import FOREVER
+from licd.license.terms import ANY_DEVICE
+from licd.rpc.errors import STATE_NOT_WRITABLE, STORAGE_FULL, Refused
+from licd.seats.events import Event, Recognized, Stopped
 from licd.seats.journal import Journal, NoJournal
 from licd.seats.ledger import Ledger
 from licd.seats.replay import Clock
 
-GRACE = "GRACE"  # the one warning of a grant or check: the license ended, its grace is running
+# The warnings of a grant or check: the license ended, its grace is running; the device changed, its grace is running.
+GRACE, DEVICE_CHANGED = "GRACE", "DEVICE_CHANGED"
+
+# A device that was not recognized is looked at again, soon at first: after a boot, disks and network cards come late.
+LOOK_AGAIN_S, LOOK_AGAIN_MOST_S = 5.0, 600.0
 
 
 class State:
     """Units: now is CLOCK_BOOTTIME, wall CLOCK_REALTIME, trusted the trusted time, all in seconds, read once a turn."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, journal: Journal | NoJournal, installed: Installed, clock: TrustedClock
+        self,
+        config: Config,
+        ledger: Ledger,
+        journal: Journal | NoJournal,
+        installed: Installed,
+        *,
+        clock: TrustedClock,
+        device: Device,
     ) -> None:
         self.config = config
         self.ledger = ledger
         self.journal = journal
         self.installed = installed
         self.clock = clock
+        self.device = device
+        self.requests = Requests(config.state)
+        # By vendor: the id of the license request made last by this process, and when, on the clock of `now`.
+        self.asked: dict[str, tuple[str, float]] = {}
+        self.recognize_at = float("inf")  # when to look again whether this is the right device
+        self._look_again_s = LOOK_AGAIN_S
         self.now = 0.0
         self.wall = 0.0
         self.trusted = 0.0
@@ -51,8 +77,36 @@ class State:
         self.ledger.apply(event)
         self.journal.stage(event, sync=sync)
 
+    def recognize(self) -> None:
+        """Each file in force stands as this device compares with its own; changes are on record. To be judged after."""
+        before = self.installed.standings
+        for event in self.look(self.installed):
+            self.record(event)
+        standings = self.installed.standings
+        for vendor, standing in standings.items():
+            was = before.get(vendor, ANY_DEVICE)
+            if standing.kind != was.kind:
+                text = warning(vendor, standing, self.trusted)
+                if text is not None:
+                    log.write(log.WARNING, text)
+                elif not was.right:
+                    log.write(log.NOTICE, f"{vendor}: this is the device that the license file is for")
+        self.recognize_at = float("inf")
+        if not all(standing.right for standing in standings.values()):
+            self.recognize_at = self.now + self._look_again_s
+            self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_MOST_S)
+        else:
+            self._look_again_s = LOOK_AGAIN_S
+
+    def look(self, installed: Installed) -> list[Recognized]:
+        """These files stand as this device compares with theirs; what is to be put on record of that."""
+        standings, news = self.device.recognize(installed.files, self.ledger.recognized, self.clock.line)
+        installed.stand(standings, self.trusted - self.clock.line)
+        return news
+
     def judge(self) -> None:
         """Licenses and pools are as the trusted time says; judge_at is when to look again."""
+        self.installed.move(self.trusted - self.clock.line)
         verdicts = self.installed.judge(self.trusted)
         self.ledger.set_pools({name: (verdict.total, verdict.grants) for name, verdict in verdicts.names.items()})
         change = float("inf") if verdicts.next_change is None else verdicts.next_change
@@ -70,6 +124,7 @@ class State:
             self.salvage_problem if self.now < self.salvage_until else None,
             self.reload_problem,
             None if self.journal.writable else f"the state folder cannot be written: {self.journal.reason}",
+            self.device.problem,
             *self.installed.warnings(self.trusted),
         ]
         for pool in self.ledger.pools.values():
@@ -100,4 +155,14 @@ class State:
 
 def warnings_of(verdict: terms.Verdict) -> list[str]:
     """What comes with the answer to who acquires or checks this license."""
-    return [GRACE] if verdict.state == terms.GRACE else []
+    found = [GRACE] if verdict.state == terms.GRACE else []
+    if verdict.device.until < FOREVER and verdict.counts:
+        found.append(DEVICE_CHANGED)
+    return found
+
+
+def refusal_of(error: OSError) -> Refused:
+    """What a failed write into the state folder is called."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refused(STORAGE_FULL)
+    return Refused(STATE_NOT_WRITABLE, reason=error.strerror)

@@ -104,8 +104,13 @@ class Daemon:
 
     @property
     def pid(self) -> int:
+        """Of licd itself: umockdev-run starts it as a child and only waits for it."""
         assert self.process is not None
-        return self.process.pid
+        pid = self.process.pid
+        if "umockdev-run" in self.wrap:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            return int(children[0]) if children else pid
+        return pid
 
     def poll(self) -> int | None:
         return None if self.process is None else self.process.poll()
@@ -120,14 +125,15 @@ class Daemon:
     def kill(self) -> None:
         """kill -9, as a power cut would leave it but for the page cache."""
         assert self.process is not None
-        self.process.kill()
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self, timeout_s: float = 10.0) -> int:
         """SIGTERM; the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)
         return self.process.wait(timeout_s)
 
     def restart(self) -> Daemon:
@@ -139,7 +145,6 @@ class Daemon:
 
     def __exit__(self, *_: object) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
         self._notify.close()
         self._notify_folder.cleanup()
