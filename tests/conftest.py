@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.books import Books
+from tests.support.cli import Run, Start, peers, runner
 from tests.support.daemon import Daemon
 from tests.support.device import device
 
@@ -32,3 +34,22 @@ def stopped() -> Iterator[Daemon]:
     """Not started yet."""
     with device(start=False) as licd:
         yield licd
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """licd-cli in this process."""
+    return runner(capsys)
+
+
+@pytest.fixture
+def peer(folder: Path) -> Iterator[Start]:
+    """What licd-cli talks to in the place of licd: it says what a script says."""
+    with peers(folder) as start:
+        yield start
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    """A vendor's, with no order yet."""
+    return Books(tmp_path)

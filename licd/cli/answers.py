@@ -5,14 +5,23 @@ An older or newer licd may leave members out or add some: what is shown is taken
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import Any
 
-from licd.cli.output import warn
+from licd.cli.output import print_document, say, warn, write_document
+from licd.rpc.client import Client
 
 Answer = dict[str, Any]
 
 # What licd's warnings mean; one that is not known here is shown by its name.
-WARNINGS = {"GRACE": "The license has ended and its grace is running; renew it before that ends too."}
+WARNINGS = {
+    "GRACE": "The license has ended and its grace is running; renew it before that ends too.",
+    "DEVICE_CHANGED": "This device has changed, and the license goes on only for a while: licd-cli fingerprint says "
+    "how long, and what to do.",
+}
+
+UNREADABLE_WARNING = "These factors are there but licd may not read them, so they do not count: {factors}"
+UNREADABLE_NEXT = "Install systemd/licd.tmpfiles as licd(8) THE DEVICE says, or let licd run as root; then ask again."
 
 
 def as_map(value: Any) -> Answer:
@@ -25,6 +34,22 @@ def as_map(value: Any) -> Answer:
 def given(**params: Any) -> Answer:
     """The arguments that were given: licd's own defaults stand for the others."""
     return {key: value for key, value in params.items() if value is not None}
+
+
+def ask_document(licd: Client, method: str, args: Namespace) -> Answer:
+    """The answer whose document goes to a file if --output names one. Errors: Problem CANNOT_WRITE"""
+    answer = as_map(licd.call(method, **given(vendor=args.vendor)))
+    if args.output is not None:
+        write_document(args.output, str(answer["document"]))
+    return answer
+
+
+def show_document(answer: Answer, args: Namespace, written: str, **values: Any) -> None:
+    """The document, or, where it is in a file by now, the sentence that says so."""
+    if args.output is None:
+        print_document(str(answer["document"]))
+    else:
+        say(written, **values, file=args.output)
 
 
 def show_warnings(answer: Answer) -> None:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from licd.cli import arguments, license_commands, seat_commands
+from licd.cli import arguments, device_commands, license_commands, request_commands, seat_commands
 from licd.cli.answers import Answer, as_map, listed
 from licd.cli.output import fill, pairs, print_readable, say, span, table
 from licd.rpc.client import Client
@@ -58,9 +58,16 @@ def show_status(status: Answer, args: Namespace) -> None:
     if vendors:
         print()
         table(
-            ("VENDOR", "IN FORCE", "SEQ", "ISSUED", "PROBLEM"),
-            [[row.get(key) for key in ("vendor", "in_force", "seq", "issued", "problem")] for row in vendors],
+            ("VENDOR", "IN FORCE", "SEQ", "ISSUED", "DEVICE", "PROBLEM"),
+            [
+                [*(row.get(key) for key in ("vendor", "in_force", "seq", "issued")), _device(row), row.get("problem")]
+                for row in vendors
+            ],
         )
+
+
+def _device(row: Answer) -> Any:
+    return row.get("device") if row.get("device_until") is None else fill("{device} until {device_until}", **row)
 
 
 def ask_call(licd: Client, args: Namespace) -> Any:
@@ -93,6 +100,13 @@ COMMANDS = {
     "license show": Command(license_commands.ask_show, license_commands.show_show),
     "license check": Command(
         license_commands.ask_check, license_commands.show_check, license_commands.failures_of_check
+    ),
+    "install-request import": Command(request_commands.ask_install_import, request_commands.show_install_import),
+    "license-request export": Command(request_commands.ask_export, request_commands.show_export),
+    "license-request show": Command(request_commands.ask_show, request_commands.show_show),
+    "fingerprint": Command(device_commands.ask_fingerprint, device_commands.show_fingerprint),
+    "fingerprint what-if": Command(
+        device_commands.ask_what_if, device_commands.show_what_if, device_commands.failures_of_what_if
     ),
     "acquire": Command(seat_commands.ask_acquire, seat_commands.show_acquire),
     "confirm": Command(seat_commands.ask_confirm, seat_commands.show_confirm, seat_commands.failures_of_confirm),

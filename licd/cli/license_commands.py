@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from licd.cli import arguments
-from licd.cli.answers import Answer, as_map, given, listed, show_warnings
-from licd.cli.output import fill, pairs, print_document, say, table, warn, write_document
+from licd.cli.answers import Answer, as_map, ask_document, given, listed, show_document, show_warnings
+from licd.cli.output import fill, pairs, say, table, warn
 from licd.rpc.client import Client
 from licd.rpc.errors import NO_SUCH_LICENSE, Refused
 
@@ -143,17 +143,11 @@ def _show_changes(changes: Iterable[Answer]) -> None:
 
 
 def ask_export(licd: Client, args: Namespace) -> Answer:
-    answer = as_map(licd.call("license.export", **given(vendor=args.vendor)))
-    if args.output is not None:
-        write_document(args.output, str(answer["document"]))
-    return answer
+    return ask_document(licd, "license.export", args)
 
 
 def show_export(answer: Answer, args: Namespace) -> None:
-    if args.output is None:
-        print_document(str(answer["document"]))
-    else:
-        say("The license file {seq} of {vendor} is written to {file}.", **_sentence(answer), file=args.output)
+    show_document(answer, args, "The license file {seq} of {vendor} is written to {file}.", **_sentence(answer))
 
 
 # --- parts ---------------------------------------------------------------------------------------------------

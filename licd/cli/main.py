@@ -75,11 +75,11 @@ def _carry_out(args: argparse.Namespace) -> int:
     try:
         with Client(args.socket, timeout_s=args.timeout) as client:
             answer = command.ask(client, args)
+        failures = command.failures(answer)  # first: an answer without shape must not be printed before the error
         if args.json:
             output.print_json(answer)
         else:
             command.show(answer, args)
-        failures = command.failures(answer)
     except (TypeError, LookupError, AttributeError, ValueError) as error:
         # The answer has not the shape that its method has. A user is told so, without a traceback.
         if isinstance(error, ClientError):
@@ -156,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     add(commands, "licenses", "the licenses installed, and how many seats of each are held")
     _add_license(add, add(commands, "license", "import, export, show or check licenses"))
 
+    _add_requests(add, commands)
+    _add_fingerprint(add, add(commands, "fingerprint", "what this device is known by, and how much of it may change"))
+
     acquire = add(commands, "acquire", "take seats of a license for a holder; the same holder gets the same lease back",
                   epilog="The lease stays until its time is over: confirm it before, or release it.")  # fmt: skip
     acquire.add_argument("license", metavar="LICENSE")
@@ -202,6 +205,35 @@ def _add_license(add: Any, parent: argparse.ArgumentParser) -> None:
     check.add_argument("license", metavar="LICENSE")
     check.add_argument("--version", dest="for_version", metavar="V",
                        help="also: does it cover this version of the software")  # fmt: skip
+
+
+def _add_requests(add: Any, commands: Any) -> None:
+    def group(name: str, text: str) -> Any:
+        parent = add(commands, name, text)
+        return parent.add_subparsers(dest="action", required=True, metavar="COMMAND", title="commands")
+
+    install = group("install-request", "take in what the vendor asks of this device")
+    take = add(install, "import", "take in the vendor's install request", command="install-request import")
+    take.add_argument("file", metavar="FILE", help="- for standard input")
+
+    license = group("license-request", "ask the vendor for licenses for this device")
+    give = add(license, "export", "write the document to send to the vendor", command="license-request export",
+               epilog="The same document is written until it is answered: to ask again is safe.")  # fmt: skip
+    give.add_argument("--vendor", metavar="V", help="which, if there are several")
+    give.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
+
+    show = add(license, "show", "what that document tells, in words", command="license-request show")
+    show.add_argument("--vendor", metavar="V", help="which, if there are several")
+
+
+def _add_fingerprint(add: Any, parent: argparse.ArgumentParser) -> None:
+    commands = parent.add_subparsers(dest="action", metavar="COMMAND", title="commands")
+    what_if = add(commands, "what-if", "whether this would still be the device that licenses are bound to",
+                  command="fingerprint what-if",
+                  epilog="NAME is a factor or a kind, such as board_serial or board: licd-cli fingerprint lists them. "
+                  "The exit status is 1 if it would not.")  # fmt: skip
+    what_if.add_argument("--without", metavar="NAME", action="append", required=True,
+                         help="if this were gone; several times for several")  # fmt: skip
 
 
 def _add_lease(parser: argparse.ArgumentParser, nargs: str) -> None:

@@ -61,6 +61,10 @@ def warn(sentence: str, /, **values: Any) -> None:
     print(f"warning: {fill(sentence, **values)}", file=sys.stderr)
 
 
+def hint(sentence: str, /, **values: Any) -> None:
+    print(f"hint: {fill(sentence, **values)}", file=sys.stderr)
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns for people; a column of numbers only is flush right."""
     values = [list(row) for row in rows]
@@ -133,9 +137,16 @@ def complain(error: Mapping[str, Any]) -> None:
     sys.stdout.flush()  # what went well comes first, also in a file that takes both
     print(f"error: {shown(error.get('message'))} ({shown(error.get('name'))})", file=sys.stderr)
     data = error.get("data")
-    hint = data.get("next") if isinstance(data, dict) else None
-    if hint is not None:
-        print(f"hint: {shown(hint)}", file=sys.stderr)
+    if not isinstance(data, dict):
+        return
+    for each in _maps(data.get("factors")):  # why it is not this device
+        print(fill("  {factor} (weight {weight}): {state}", **each), file=sys.stderr)
+    if data.get("next") is not None:
+        hint("{next}", next=data["next"])
+
+
+def _maps(value: Any) -> Iterable[dict[str, Any]]:
+    return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
 
 
 def print_document(text: str) -> None:

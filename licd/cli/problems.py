@@ -25,7 +25,8 @@ UNREAD = 141  # 128 + SIGPIPE
 EXIT_STATUS = """\
 exit status:
   0    done
-  1    refused: licd said no and why; also a license that is not valid
+  1    refused: licd said no and why; also a license that is not valid, and a
+       device that would no longer be the one bound (fingerprint what-if)
   2    usage: the command line, or a file that it names
   3    unreachable: no socket, not permitted, nobody listens, no answer in time
   4    fault: a mistake of licd's own, or an answer that is not its protocol
@@ -87,6 +88,11 @@ TIMED_OUT = Row(
 BAD_ANSWER = Row(
     "BAD_ANSWER", FAULT, "What answers on {path} does not speak licd's protocol: {reason}.",
     "Check --socket, and whether licd and licd-cli are of one version: licd-cli hello.",
+)
+WOULD_BREAK = Row(
+    "WOULD_BREAK", REFUSED, "Without {gone} this would not be the device that the license file of {vendor} is for. It "
+    "would be: {standing}.",
+    "Speak with the vendor before that repair; after it: licd-cli license-request export.",
 )
 # fmt: on
 

@@ -61,7 +61,7 @@ def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
         for group in groups:
             for name, each in group.choices.items():
                 walk(each, f"{words} {name}".strip())
-        if not groups:
+        if not any(group.required for group in groups):
             found[words] = parser
 
     walk(parser, "")
