@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from licd.license import lines
-from licd_vendor import keys, main, sign
+from licd.rpc import errors
+from licd_vendor import keys, main, orders, sign
 from licd_vendor.keys import Failure
-from tests.support.mdoc import Item, items, listed, plain, section, source, subsections, with_macro
+from tests.support.books import Books, Machine
+from tests.support.mdoc import Item, items, listed, plain, section, source, subsections, text, with_macro
 from tests.support.wording import brief, commands, head, member_is, value_of
 
 PAGE = source("licd-vendor.1")
@@ -62,15 +64,20 @@ def test_the_manual_lists_exactly_the_options_of_a_command_with_their_defaults(c
 
 
 def synopsis() -> dict[str, tuple[set[str], set[str], list[str]]]:
-    """Of each command: what is required, what is in brackets, and the operands in order."""
+    """Of each command: what is required, what is in brackets, the options before it too, and the operands in order."""
     found: dict[str, tuple[set[str], set[str], list[str]]] = {}
+    before: list[str] = []
+    name: str | None = None
     for line in section(PAGE, "SYNOPSIS"):
-        if line.startswith(".Cm "):
-            found[line[4:]] = (set(), set(), [])
-        elif line == ".Nm":
-            continue
-        elif found and not line.startswith(".Fl h "):
-            required, optional, operands = found[next(reversed(found))]
+        if line == ".Nm":
+            before, name = [], None
+        elif line.startswith(".Cm "):
+            name = line[4:]
+            found[name] = (set(), {plain(each[1:]) for each in before}, [])
+        elif name is None:
+            before.append(line)
+        else:
+            required, optional, operands = found[name]
             if line.startswith(".Op "):
                 optional.add(plain(line[1:]))
             elif line.startswith(".Fl "):
@@ -80,15 +87,22 @@ def synopsis() -> dict[str, tuple[set[str], set[str], list[str]]]:
     return found
 
 
+NEED_NO_STORE = ("init", "sign", "show")
+OF_THE_STORE = {brief(action) for action in PARSER._actions if action.dest in ("dir", "database")}
+
+
 def test_the_synopsis_is_the_command_line_that_the_parser_takes() -> None:
     expected = {}
     for name, parser in COMMANDS.items():
         alternatives = [group._group_actions for group in parser._mutually_exclusive_groups]
         alone = [[each] for each in options(parser) if not any(each in group for group in alternatives)]
+        operands = [action for action in parser._actions if not action.option_strings]
+        optional = {" | ".join(map(brief, group)) for group in [*alone, *alternatives] if not group[0].required}
+        optional |= {value_of(action) for action in operands if action.nargs == "?"}
         expected[name] = (
             {brief(action) for (action,) in alone if action.required},
-            {" | ".join(map(brief, group)) for group in [*alone, *alternatives] if not group[0].required},
-            [value_of(action) for action in parser._actions if not action.option_strings],
+            optional | (set() if name in NEED_NO_STORE else OF_THE_STORE),
+            [value_of(action) for action in operands if action.nargs != "?"],
         )
     assert synopsis() == expected
 
@@ -207,6 +221,7 @@ def test_the_manual_lists_exactly_the_files_that_init_makes_with_their_modes(fol
     del found["DIR/profile/anchors/"]  # in the name of the file in it
     entries = {item.head: item.lines[0] for item in with_macro(section(PAGE, "FILES"), "Pa")}
     assert entries.pop("DIR/") == f"{found.pop('DIR/')}, if it was not there before."
+    assert entries.pop("DIR/vendor.db") == "Mode 0600."  # test_orders.py
     assert entries == {name: f"{mode}." for name, mode in found.items()}
 
 
@@ -241,3 +256,50 @@ def test_the_manual_lists_exactly_the_members_that_show_prints_as_json(folder: P
     assert [item.head for item in with_macro(body, "Va")] == list(document)
     assert (document["verified"], document["note"]) == (True, None)
     assert records(folder, tmp_path, {"seq": 1, "licenses": []})[0]["signer_expires"] is None
+
+
+def test_the_manual_lists_exactly_the_members_that_an_order_may_have() -> None:
+    (sentence,) = re.findall(r"That of an order has only the members (.*?) of a file", text(DESCRIPTION))
+    assert set(re.findall(r"\w+", sentence)) - {"and"} == {*sign.ORDER_MEMBERS, "licenses"}
+
+
+def test_the_manual_lists_exactly_the_members_that_a_license_on_the_command_line_may_have() -> None:
+    words = text(options_listed(BODIES["order new"])["--license LICENSE"].lines)
+    (sentence,) = re.findall(r"with the members (.*?) of a description", words)
+    assert set(re.findall(r"\w+", sentence)) - {"and"} == set(orders.WRITTEN)
+
+
+def test_the_manual_lists_exactly_the_members_that_the_store_s_commands_print_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books = Books(tmp_path)
+    number = books.order()
+    books.issue(Machine(1).request(books.ask(number)))
+    row = books.json(capsys, "order", "list")["orders"][0]
+    whole = books.json(capsys, "order", "show", number)
+    shown = {
+        "order list": list(row),
+        "order show": [name for name in whole if name not in row],
+        "history": list(books.json(capsys, "history")["documents"][0]),
+    }
+    found = {name: [item.head for item in with_macro(json_of(name), "Va")] for name in shown}
+    assert found == shown
+    assert set(whole["licenses"][0]) == set(LICENSE)
+    assert set(whole) > set(row)
+
+
+def json_of(command: str) -> Iterable[str]:
+    return options_listed(BODIES[command])["--json"].lines
+
+
+def test_the_manual_lists_exactly_the_environment_s_variables() -> None:
+    used = set()
+    for path in Path(main.__file__).parent.glob("*.py"):
+        used |= set(re.findall(r"\bLICD_[A-Z_]+", path.read_text("utf-8")))
+    assert {item.head for item in with_macro(section(PAGE, "ENVIRONMENT"), "Ev")} == used
+
+
+def test_the_manual_names_the_refusals_of_issue_as_the_catalogue_does() -> None:
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text(BODIES["issue"])))
+    of_the_vendor = {error.name for error in errors.CATALOGUE.values() if error.code // 10 == 7}
+    assert named == of_the_vendor - {"NO_SUCH_ORDER"} | {"BAD_SIGNATURE"}

@@ -18,6 +18,7 @@ from licd.license import document, terms, trust
 from licd.license.lines import LicenseFile, Renewal
 from licd_vendor.main import main
 from tests.support import pki
+from tests.support.books import Books, Machine
 
 DESCRIPTION: dict[str, Any] = {
     "seq": 3,
@@ -207,7 +208,9 @@ def test_a_binding_and_x_go_into_the_file_as_they_are(made: Path) -> None:
     licenses = [{"name": "kso.a", "x": {"order": 5}}]
     assert sign(made, {"seq": 1, "device": device, "x": {"a": 1}, "renewal": renewal, "licenses": licenses}) == 0
     file = verified(made)
-    assert (file.device, file.x, file.lines[0].x) == (device, {"a": 1}, {"order": 5})
+    assert file.device is not None
+    assert file.device._asdict() == device
+    assert (file.x, file.lines[0].x) == ({"a": 1}, {"order": 5})
     assert file.lines[0].renewal == Renewal("required", 35, 14)
 
 
@@ -306,6 +309,23 @@ def test_show_verifies_a_withdrawn_list(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "withdrawn.licd").write_bytes(vendor.withdrawn((vendor.leaf.certificate, True)))
     assert main(["show", str(tmp_path / "withdrawn.licd"), "--profile", str(profile)]) == 0
     assert "withdrawn of the vendor acme" in capsys.readouterr().out
+
+
+def test_show_prints_the_requests_before_a_license_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    books = Books(tmp_path)
+    asked = books.ask(books.order())
+    request = Machine(1).request(asked)
+    (tmp_path / "both").write_bytes(asked.text + request.text)
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "both"), "--profile", str(books.dir / "profile")]) == 0
+    text = capsys.readouterr().out
+    for part in ("install-request of the vendor acme, issued", "license-request for the vendor acme, issued"):
+        assert part in text
+    for part in (f"salt: {asked.salt}", "signed by the key that it names", request.device, "debian"):
+        assert part in text
+    (tmp_path / "both").write_bytes(asked.text + request.text.replace(b"debian", b"gentoo"))
+    assert main(["show", str(tmp_path / "both"), "--profile", str(books.dir / "profile")]) == 1
+    assert "BAD_SIGNATURE" in capsys.readouterr().err
 
 
 # --- the command ------------------------------------------------------------------------------------------------

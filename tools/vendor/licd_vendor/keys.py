@@ -7,10 +7,11 @@ DIR/profile/                    the vendor profile, to be copied to vendor.d/NAM
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.x509.oid import NameOID
 
+from licd import durable
+from licd.license import document
 from licd.license.lines import NAME
 from licd.license.signer import ECDSA, RSA, SIGNING_PURPOSE
 from licd.license.trust import ProfileError, load_profile
@@ -27,6 +30,7 @@ SIGNER_YEARS = 3  # licenses outlive it; a stolen key does not
 BACKDATED = timedelta(hours=1)  # the clocks of a vendor's machines differ
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 class Failure(Exception):
@@ -44,9 +48,9 @@ def new_key(kind: str) -> PrivateKey:
     return ec.generate_private_key({"p256": ec.SECP256R1(), "p384": ec.SECP384R1()}[kind])
 
 
-def algorithm_of(key: PrivateKey) -> str:
+def algorithm_of(key: PrivateKey | PublicKey) -> str:
     """The alg of RFC 7518 that goes with the key."""
-    if isinstance(key, rsa.RSAPrivateKey):
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         return "PS256"
     return next(name for name, (curve, _, _) in ECDSA.items() if isinstance(key.curve, curve))
 
@@ -178,34 +182,92 @@ def write_key(path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
     data = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
+    durable.create(path, data, 0o600)
 
 
-def read_signer(folder: Path, passphrase: bytes | None) -> tuple[PrivateKey, list[x509.Certificate]]:
-    """The signing key, and its certificates, the signer's first (signer.pem may hold intermediate CAs after it).
+class SigningKey(NamedTuple):
+    """What signs documents. `chain`: the signer first, then intermediate CAs, if signer.pem holds some."""
+
+    key: PrivateKey
+    chain: tuple[x509.Certificate, ...]
+
+    def line(self, value: dict[str, Any], *, first: bool) -> bytes:
+        """The signed line of a document that says `value`. Errors: ValueError, if that is not JSON"""
+        algorithm = algorithm_of(self.key)
+        return _line(value, self.chain, algorithm, lambda data: sign_bytes(self.key, algorithm, data), first=first)
+
+
+def _line(
+    value: dict[str, Any],
+    chain: tuple[x509.Certificate, ...],
+    algorithm: str,
+    sign: Callable[[bytes], bytes],
+    *,
+    first: bool,
+) -> bytes:
+    x5c = [document.b64(each.public_bytes(serialization.Encoding.DER)) for each in chain] if first else None
+    header = document.vendor_header(value["type"], algorithm, chain[0].fingerprint(SHA256()), x5c)
+    return document.build_line(value, header, sign)
+
+
+def blank_line(value: dict[str, Any], chain: tuple[x509.Certificate, ...], *, first: bool) -> bytes:
+    """As SigningKey.line, and as long; but zeros for a signature, for which no key is needed.
+
+    Errors: ValueError, if that is not JSON
+    """
+    key = chain[0].public_key()
+    assert isinstance(key, PublicKey)  # read_chain
+    algorithm = algorithm_of(key)
+    length = key.key_size // 8 if isinstance(key, rsa.RSAPublicKey) else 2 * ECDSA[algorithm][2]
+    return _line(value, chain, algorithm, lambda _: bytes(length), first=first)
+
+
+_FOLDER = "Name the folder that `licd-vendor init` made."
+
+
+def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
+    """The signing certificate of a folder, with intermediate CAs, if signer.pem holds some. Errors: Failure"""
+    path = folder / "signer.pem"
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(path.read_bytes()))
+    except OSError as error:
+        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", _FOLDER) from None
+    except ValueError:
+        raise Failure(f"{path} holds no certificate.", _FOLDER) from None
+    key = chain[0].public_key()
+    if isinstance(key, rsa.RSAPublicKey) or (
+        isinstance(key, ec.EllipticCurvePublicKey)
+        and isinstance(key.curve, tuple(curve for curve, _, _ in ECDSA.values()))
+    ):
+        return chain
+    raise Failure(f"The key of {path} is of a kind that signs no documents.", _FOLDER)
+
+
+def read_signer(folder: Path, passphrase: bytes | None, ask: Callable[[Path], bytes | None]) -> SigningKey:
+    """The signing key of a folder. `ask` is asked for the passphrase if one is needed and none was given.
 
     Errors: Failure
     """
-    hint = "Name the folder that `licd-vendor init` made."
+    chain = read_chain(folder)
     try:
-        chain = x509.load_pem_x509_certificates((folder / "signer.pem").read_bytes())
         data = (folder / "signer.key").read_bytes()
     except OSError as error:
-        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", hint) from None
-    except ValueError:
-        raise Failure(f"{folder / 'signer.pem'} holds no certificate.", hint) from None
-    try:
-        key = serialization.load_pem_private_key(data, passphrase)
-    except TypeError:  # a passphrase without need, or the need without a passphrase
-        if passphrase is None:
-            raise Failure(
-                f"{folder / 'signer.key'} is encrypted.", "Give --passphrase-file or --passphrase-env."
-            ) from None
-        raise Failure(f"{folder / 'signer.key'} is not encrypted.", "Leave the passphrase out.") from None
-    except ValueError:
-        raise Failure(f"{folder / 'signer.key'} cannot be opened.", "Is it the right passphrase?") from None
+        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", _FOLDER) from None
+    key = _open(folder / "signer.key", data, passphrase, ask)
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) or key.public_key() != chain[0].public_key():
-        raise Failure(f"{folder / 'signer.key'} is not the key of signer.pem.", hint)
-    return key, chain
+        raise Failure(f"{folder / 'signer.key'} is not the key of signer.pem.", _FOLDER)
+    return SigningKey(key, chain)
+
+
+def _open(path: Path, data: bytes, passphrase: bytes | None, ask: Callable[[Path], bytes | None]) -> object:
+    try:
+        return serialization.load_pem_private_key(data, passphrase)
+    except TypeError:  # a passphrase without need, or the need without a passphrase
+        if passphrase is not None:
+            raise Failure(f"{path} is not encrypted.", "Leave the passphrase out.") from None
+        asked = ask(path)
+        if asked is None:
+            raise Failure(f"{path} is encrypted.", "Give --passphrase-file or --passphrase-env.") from None
+        return _open(path, data, asked, ask)
+    except ValueError:
+        raise Failure(f"{path} cannot be opened.", "Is it the right passphrase?") from None

@@ -1,4 +1,4 @@
-"""licd-vendor: make keys, sign license files, show documents."""
+"""licd-vendor: make keys, keep orders, issue and show documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from licd import __version__
 from licd.license.dates import timestamp
 from licd.license.signer import SIGNING_PURPOSE
 from licd.rpc.errors import Refused
-from licd_vendor import keys, show, sign
+from licd_vendor import keys, output, passphrase, show, sign, store_commands
 from licd_vendor.keys import Failure
 
 DONE, REFUSED, USAGE = 0, 1, 2  # exit statuses; argparse has 2 for usage
@@ -45,10 +45,23 @@ def _refuse(sentence: str, hint: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="licd-vendor",
-        description="Make the vendor's keys, sign license files, show documents.",
+        description="Make the vendor's keys, keep orders, issue and show documents.",
         epilog="Exit status: 0 done, 1 refused, 2 usage. See licd-vendor(1) and licd-license(5).",
     )
     parser.add_argument("--version", action="version", version=f"licd-vendor {__version__}")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=Path(os.environ.get("LICD_VENDOR_DIR", ".")),
+        metavar="DIR",
+        help="the folder that init made (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--database",
+        default=os.environ.get("LICD_VENDOR_DATABASE"),
+        metavar="URL",
+        help="where orders are kept (default: sqlite, DIR/vendor.db)",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     init = commands.add_parser("init", help="make a root, a signing certificate and the vendor profile")
@@ -59,14 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     init.add_argument("--url", help="the vendor's server, https://...")
     init.add_argument("--key", choices=("p256", "p384", "rsa"), default="p256", help="kind of keys (default: p256)")
-    _add_passphrase(init)
+    passphrase.add_options(init, new=True)
     init.set_defaults(run=_init)
 
     signing = commands.add_parser("sign", help="make a license file from a description")
     signing.add_argument("folder", type=Path, metavar="DIR", help="the folder that init made")
     signing.add_argument("description", type=Path, metavar="DESCRIPTION.json")
-    signing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    _add_passphrase(signing)
+    output.add_option(signing)
+    passphrase.add_options(signing)
     signing.set_defaults(run=_sign)
 
     showing = commands.add_parser("show", help="verify and print a document")
@@ -74,35 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--profile", type=Path, metavar="DIR", help="the vendor profile to verify it under")
     showing.add_argument("--json", action="store_true", help="print JSON, for programs")
     showing.set_defaults(run=_show)
+    store_commands.add(commands)
     return parser
-
-
-MAX_PASSPHRASE_BYTES = 1023  # OpenSSL takes no more
-
-
-def _add_passphrase(parser: argparse.ArgumentParser) -> None:
-    # Never as an argument itself: everybody on the machine can read those.
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--passphrase-file", type=Path, metavar="FILE", help="keys are encrypted; its first line opens")
-    group.add_argument("--passphrase-env", metavar="NAME", help="the same from an environment variable")
-
-
-def _passphrase(arguments: argparse.Namespace) -> bytes | None:
-    text: str | None = None
-    if arguments.passphrase_file is not None:
-        # surrogateescape, as os.environ does: whatever the bytes are, they are the passphrase.
-        lines = arguments.passphrase_file.read_text("utf-8", "surrogateescape").splitlines()
-        text = lines[0] if lines else ""
-    elif arguments.passphrase_env is not None:
-        text = os.environ.get(arguments.passphrase_env, "")
-    if text == "":
-        raise Failure("The passphrase is empty.", "Put it into the file's first line, or the variable named.")
-    if text is None:
-        return None
-    passphrase = text.encode("utf-8", "surrogateescape")
-    if len(passphrase) > MAX_PASSPHRASE_BYTES:
-        raise Failure(f"The passphrase is over {MAX_PASSPHRASE_BYTES} bytes.", "Choose a shorter one.")
-    return passphrase
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -112,7 +98,7 @@ def _init(arguments: argparse.Namespace) -> int:
         arguments.names,
         url=arguments.url,
         kind=arguments.key,
-        passphrase=_passphrase(arguments),
+        passphrase=passphrase.given(arguments),
     )
     print(f"keys and certificates: {arguments.folder}")
     print(f"signing certificate:   until {timestamp(leaf.not_valid_after_utc.timestamp())[:10]}")
@@ -123,12 +109,15 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _sign(arguments: argparse.Namespace) -> int:
+    others = {"the description": arguments.description, "the passphrase": arguments.passphrase_file}
+    output.check(arguments.output, arguments.folder, others)
     description = sign.read_description(arguments.description)
     profile = show.load_profile(arguments.folder / "profile")
-    key, chain = keys.read_signer(arguments.folder, _passphrase(arguments))
-    file = sign.license_file(description, profile, key, chain, time.time())
-    arguments.output.write_bytes(file.text)
-    print(f"{arguments.output}: seq {file.seq}, {len(file.lines)} licenses")
+    key = keys.read_signer(arguments.folder, passphrase.given(arguments), passphrase.ask)
+    file = sign.license_file(description, profile, key, time.time())
+    output.write(arguments.output, file.text, "Check the path, its owner and the disk, and run it again.")
+    words = f"{output.name(arguments.output)}: seq {file.seq}, {show.counted(len(file.lines), 'license')}"
+    print(words, file=output.words(arguments.output))
     return DONE
 
 

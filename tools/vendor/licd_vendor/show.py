@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from licd.license import trust
+from licd.license import install, trust
 from licd.license.dates import timestamp
-from licd.license.document import MAX_DOCUMENT_BYTES, WITHDRAWN, Document, parse, run
+from licd.license.document import (
+    INSTALL_REQUEST,
+    LICENSE_REQUEST,
+    MAX_DOCUMENT_BYTES,
+    WITHDRAWN,
+    Document,
+    parse,
+    run,
+)
 from licd.rpc.errors import SIGNER_RETIRED, Refused
 from licd_vendor.keys import Failure
 
@@ -49,17 +57,24 @@ def describe(data: bytes, profile: trust.VendorProfile | None) -> list[dict[str,
 
 
 def _verify(document: Document, profile: trust.VendorProfile) -> dict[str, Any]:
+    profiles = {profile.name: profile}
     if document.kind == WITHDRAWN:
         trust.verify_withdrawn(document, profile)
         return {}
+    if document.kind == INSTALL_REQUEST:
+        install.verify_install_request(document.text, profiles, trusted_now=time.time())
+        return {}
+    if document.kind == LICENSE_REQUEST:
+        install.verify_license_request(document.text)
+        return {"note": "signed by the key that it names; no profile says whose that is"}
     note = None
     try:
-        file = run(trust.verify(document, {profile.name: profile}, trusted_now=time.time(), new=True))
+        file = run(trust.verify(document, profiles, trusted_now=time.time(), new=True))
     except Refused as refused:
         if refused.error is not SIGNER_RETIRED:
             raise
         note = f"in force where it was imported in time; no device imports it anew. {refused.message}"
-        file = run(trust.verify(document, {profile.name: profile}, trusted_now=time.time(), new=False))
+        file = run(trust.verify(document, profiles, trusted_now=time.time(), new=False))
     return {"signer_expires": timestamp(file.signer_expires), "note": note}
 
 
@@ -69,8 +84,9 @@ def as_text(documents: list[dict[str, Any]]) -> Iterator[str]:
         if n:
             yield ""
         first, *rest = each["lines"]
-        seq, issued = _plain(first.get("seq")), _plain(first.get("issued"))
-        yield f"{each['kind']} of the vendor {_plain(first.get('vendor'))}, seq {seq}, issued {issued}"
+        seq = f", seq {plain(first['seq'])}" if "seq" in first else ""
+        of = "for" if each["kind"] == LICENSE_REQUEST else "of"
+        yield f"{each['kind']} {of} the vendor {plain(first.get('vendor'))}{seq}, issued {plain(first.get('issued'))}"
         yield "verified: every line" if each["verified"] else "NOT VERIFIED: name a vendor profile with --profile"
         if each["signer_expires"]:
             yield f"signing certificate: until {each['signer_expires'][:10]}"
@@ -80,34 +96,40 @@ def as_text(documents: list[dict[str, Any]]) -> Iterator[str]:
             if name == "device" and value is None:
                 yield "device: any"
             elif name == "renewal":
-                yield f"renewal: {_renewal(value)}"
+                yield f"renewal: {renewal(value)}"
             elif name not in ("licd", "type", "vendor", "seq", "issued", "lines") and value is not None:
-                yield f"{name}: {_plain(value)}"
+                yield f"{name}: {plain(value)}"
         for line in rest:
-            yield from _license(line)
+            yield from license_lines(line)
 
 
-def _license(line: dict[str, Any]) -> Iterator[str]:
-    seats = "uncounted" if line.get("license") == "uncounted" else f"{_plain(line.get('seats'))} seats"
-    versions = "any version" if line.get("versions") is None else f"versions {_plain(line.get('versions'))}"
-    term = "perpetual" if line.get("expires") is None else f"until {_plain(line['expires'])}"
+def license_lines(line: dict[str, Any]) -> Iterator[str]:
+    """A license for a terminal."""
+    seats = "uncounted" if line.get("license") == "uncounted" else f"{plain(line.get('seats'))} seats"
+    versions = "any version" if line.get("versions") is None else f"versions {plain(line.get('versions'))}"
+    term = "perpetual" if line.get("expires") is None else f"until {plain(line['expires'])}"
     if line.get("not_before") is not None:
-        term = f"from {_plain(line['not_before'])}, {term}"
-    yield f"{line.get('n')!s:>4}  {_plain(line.get('name'))}: {seats}, {versions}, {term}"
+        term = f"from {plain(line['not_before'])}, {term}"
+    yield f"{line.get('n')!s:>4}  {plain(line.get('name'))}: {seats}, {versions}, {term}"
     if line.get("renewal") is not None:
-        yield f"      renewal: {_renewal(line['renewal'])}"
+        yield f"      renewal: {renewal(line['renewal'])}"
     for name in ("title", "grace_days", "replaces", "x"):
         if line.get(name):
-            yield f"      {name}: {_plain(line[name])}"
+            yield f"      {name}: {plain(line[name])}"
 
 
-def _renewal(value: Any) -> str:
+def renewal(value: Any) -> str:
     if type(value) is dict and {"need", "every_days", "grace_days"} == value.keys():
-        return f"{_plain(value['need'])}, every {value['every_days']} days, {value['grace_days']} days of grace"
-    return _plain(value["need"]) if type(value) is dict and "need" in value else _plain(value)
+        return f"{plain(value['need'])}, every {value['every_days']} days, {value['grace_days']} days of grace"
+    return plain(value["need"]) if type(value) is dict and "need" in value else plain(value)
 
 
-def _plain(value: Any) -> str:
-    # What is not verified may hold anything; a terminal gets printable characters only.
+def counted(number: int, word: str) -> str:
+    """As in "1 license", "2 licenses"."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def plain(value: Any) -> str:
+    """The value as a terminal may have it: what is not printable, and an unverified document may hold that, as "?"."""
     text = value if type(value) is str else json.dumps(value, ensure_ascii=False)
     return "".join(letter if letter.isprintable() else "?" for letter in text)

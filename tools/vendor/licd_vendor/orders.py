@@ -1,0 +1,263 @@
+"""Orders in the store: new ones, what they say, and what was issued for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from licd.license import trust
+from licd.license.dates import DAY_S, end_of, timestamp
+from licd.rpc.errors import NO_SUCH_ORDER, Refused
+from licd_vendor import sign
+from licd_vendor.keys import Failure
+from licd_vendor.store import Device, InstallRequest, Issue, IssuedOrder, License, Order, customer_of, lock
+
+# The members of a license that --license can give, and how they are read.
+WRITTEN = {
+    "seats": int,
+    "expires": str,
+    "not_before": str,
+    "versions": str,
+    "title": str,
+    "grace_days": int,
+    "replaces": str,
+    "id": str,
+}
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
+_OPTION = re.compile(rf"({'|'.join(WRITTEN)})=(.*)")
+
+
+def written_license(text: str) -> dict[str, Any]:
+    """The license that NAME[,MEMBER=VALUE]...[,uncounted] describes. A comma may stand in a value (">=4,<6").
+
+    Errors: Failure
+    """
+    name, *pieces = text.split(",")
+    given: dict[str, str] = {}
+    last = None
+    found: dict[str, Any] = {"name": name}
+    for piece in pieces:
+        option = _OPTION.fullmatch(piece)
+        if piece == "uncounted":
+            found["license"] = piece
+        elif option is not None and option[1] in given:
+            raise Failure(f"The license {name} has two values for {option[1]}.", _LICENSE_HINT)
+        elif option is not None:
+            last = option[1]
+            given[last] = option[2]
+        elif last is not None and "=" not in piece.lstrip("<>=!"):
+            given[last] += f",{piece}"
+        else:
+            raise Failure(f"The license {name} has a member {piece!a}, which is unknown.", _LICENSE_HINT)
+    for member, value in given.items():
+        if WRITTEN[member] is int and not _NUMBER.fullmatch(value):  # int() takes 1_0 for ten
+            raise Failure(f"The license {name} has {value!a} for {member}, not a number.", _LICENSE_HINT)
+        found[member] = WRITTEN[member](value)
+    return found
+
+
+_LICENSE_HINT = "Write it as kso.scales,seats=3,expires=2027-12-31 or kso.pay,uncounted; see licd-vendor(1)."
+
+
+def new_order(
+    session: Session,
+    profile: trust.VendorProfile,
+    chain: tuple[x509.Certificate, ...],
+    customer: str,
+    description: Mapping[str, Any],
+    *,
+    devices: int,
+    rehosts: int,
+    now: float,
+) -> Order:
+    """A new order of this customer, whose licenses a device will take.
+
+    Errors: Failure
+    """
+    if not description["licenses"]:
+        raise Failure("The order has no license.", "Describe some in a file, or give --license.")
+    sign.check(description, profile, chain, now)
+    stamp = timestamp(now)
+    order = Order(
+        customer=customer_of(session, customer, stamp),
+        created=stamp,
+        devices_most=devices,
+        rehosts_most=rehosts,
+        **(sign.order_defaults() | {key: description[key] for key in sign.ORDER_MEMBERS if key in description}),
+    )
+    order.licenses = [License(n=n, **sign.whole_license(each)) for n, each in enumerate(description["licenses"], 1)]
+    for each in order.licenses:
+        if session.get(License, each.id) is not None:
+            raise Failure(f"There is a license {each.id} already.", "Give another id, or none for a new one.")
+    session.add(order)
+    session.flush()
+    return order
+
+
+def find_order(session: Session, number: int) -> Order:
+    """Errors: NO_SUCH_ORDER"""
+    order = session.get(Order, number)
+    if order is None:
+        raise Refused(NO_SUCH_ORDER, order=number)
+    return order
+
+
+def set_order(session: Session, number: int, *, devices: int | None, rehosts: int | None) -> Order:
+    """The order with another number of devices, or of re-hosts; no device loses what it has.
+
+    Errors: NO_SUCH_ORDER
+    """
+    order = find_order(session, number)
+    lock(session, order.customer_id)
+    order.devices_most = order.devices_most if devices is None else devices
+    order.rehosts_most = order.rehosts_most if rehosts is None else rehosts
+    return order
+
+
+def end_order(session: Session, number: int, now: float) -> Order:
+    """The order is over: nothing more is issued for it. If it was before, that stays as it is.
+
+    Errors: NO_SUCH_ORDER
+    """
+    order = find_order(session, number)
+    lock(session, order.customer_id)
+    order.ended = order.ended or timestamp(now)
+    return order
+
+
+def has_ended(license: License, now: float) -> bool:
+    """It counts on no device any more, its grace included."""
+    return license.expires is not None and now >= end_of(license.expires) + license.grace_days * DAY_S
+
+
+LIVE, EXPIRED, ENDED = "live", "expired", "ended"
+
+
+def state_of(order: Order, now: float) -> str:
+    """Whether the order's licenses still go into files: not if all have expired, or if a person has ended it."""
+    if order.ended is not None:
+        return ENDED
+    return EXPIRED if all(has_ended(each, now) for each in order.licenses) else LIVE
+
+
+def rehosts_of(session: Session, order: Order) -> int:
+    """So many times the order's licenses were moved."""
+    moved = IssuedOrder.order_id == order.id, IssuedOrder.rehosted
+    return session.scalar(select(func.count()).select_from(IssuedOrder).where(*moved)) or 0
+
+
+# --- what is in the store, for people and programs -----------------------------------------------------------------
+
+
+def list_orders(session: Session, customer: str | None, now: float) -> list[dict[str, Any]]:
+    query = select(Order).order_by(Order.id)
+    if customer is not None:
+        query = query.where(Order.customer_id == customer)
+    return [_order_row(session, order, now) for order in session.scalars(query)]
+
+
+def show_order(session: Session, number: int, now: float) -> dict[str, Any]:
+    """Errors: NO_SUCH_ORDER"""
+    order = find_order(session, number)
+    row = _order_row(session, order, now)
+    row |= {name: getattr(order, name) for name in sign.ORDER_MEMBERS}
+    row["licenses"] = [{name: getattr(each, name) for name in sign.LICENSE_MEMBERS} for each in order.licenses]
+    row["devices"] = [_device_row(device) for device in order.devices]
+    current = [each.id for each in order.install_requests if each.superseded_by is None]
+    return row | {"install_request": current[0] if current else None}
+
+
+def _order_row(session: Session, order: Order, now: float) -> dict[str, Any]:
+    return {
+        "order": order.id,
+        "customer": order.customer_id,
+        "created": order.created,
+        "state": state_of(order, now),
+        "ended": order.ended,
+        "licenses": [each.name for each in order.licenses],
+        "devices": [device.id for device in order.devices],
+        "devices_most": order.devices_most,
+        "rehosts": rehosts_of(session, order),
+        "rehosts_most": order.rehosts_most,
+    }
+
+
+def _device_row(device: Device) -> dict[str, Any]:
+    last = device.issues[-1]
+    return {
+        "device": device.id,
+        "key": device.key,
+        "seq": last.seq,
+        "issued": last.issued,
+        "license_file": last.id,
+        "orders": [order.id for order in device.orders],
+        "factors": sorted(device.fingerprint),
+    }
+
+
+def history(
+    session: Session, *, customer: str | None = None, device: int | None = None, order: int | None = None
+) -> list[dict[str, Any]]:
+    """Every document that was issued, the oldest first.
+
+    Shape:  {"issued", "kind", "id", "customer", "orders": [int], "device": int | None, "seq": int | None,
+            "request": str | None, "rehost": str | None, "rehosted": [int],
+            "replaced": int | None, "weak": bool, "note": str | None}
+    """
+    rows = [] if device is not None else [_asked_row(each) for each in session.scalars(select(InstallRequest))]
+    rows += [_issue_row(each) for each in session.scalars(select(Issue))]
+    return sorted(_chosen(rows, customer, device, order), key=lambda row: (row["issued"], row["seq"] or 0))
+
+
+def _chosen(
+    rows: Iterable[dict[str, Any]], customer: str | None, device: int | None, order: int | None
+) -> Iterable[dict[str, Any]]:
+    # In memory: a vendor's whole history is some thousand rows, and this is for people.
+    for row in rows:
+        of_order = order is None or order in row["orders"]
+        if of_order and customer in (None, row["customer"]) and device in (None, row["device"]):
+            yield row
+
+
+def _asked_row(each: InstallRequest) -> dict[str, Any]:
+    return {
+        "issued": each.issued,
+        "kind": "install-request",
+        "id": each.id,
+        "customer": each.order.customer_id,
+        "orders": [each.order_id],
+        "device": None,
+        "seq": None,
+        "request": None,
+        "rehost": None,
+        "rehosted": [],
+        "replaced": None,
+        "weak": False,
+        "note": f"superseded by {each.superseded_by}" if each.superseded_by else None,
+    }
+
+
+def _issue_row(each: Issue) -> dict[str, Any]:
+    device = each.device
+    newer = device.issues[-1] is not each
+    moved = f"device {device.id} was replaced by device {device.moved_to}" if device.moved_to else None
+    return {
+        "issued": each.issued,
+        "kind": "license-file",
+        "id": each.id,
+        "customer": device.customer_id,
+        "orders": [part.order_id for part in each.orders],
+        "device": device.id,
+        "seq": each.seq,
+        "request": each.request_id,
+        "rehost": each.rehost,
+        "rehosted": [part.order_id for part in each.orders if part.rehosted],
+        "replaced": each.replaced,
+        "weak": each.weak,
+        "note": f"seq {device.issues[-1].seq} took its place" if newer else moved,
+    }

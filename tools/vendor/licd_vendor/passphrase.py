@@ -1,0 +1,56 @@
+"""The passphrase of the keys: from a file, an environment variable or the terminal.
+
+Never from the command line: everybody on the machine can read that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from getpass import getpass
+from pathlib import Path
+
+from licd_vendor.keys import Failure
+
+MAX_PASSPHRASE_BYTES = 1023  # OpenSSL takes no more
+
+
+def add_options(parser: argparse.ArgumentParser, *, new: bool = False) -> None:
+    """new: a key is to be encrypted; otherwise the terminal is asked without being told."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--passphrase-file", type=Path, metavar="FILE", help="keys are encrypted; its first line opens")
+    group.add_argument("--passphrase-env", metavar="NAME", help="the same from an environment variable")
+    if new:
+        group.add_argument("--passphrase-prompt", action="store_true", help="the same, asked for at the terminal")
+
+
+def given(arguments: argparse.Namespace) -> bytes | None:
+    """The passphrase that the options name, None if they name none. Errors: Failure, OSError"""
+    text: str
+    if arguments.passphrase_file is not None:
+        # surrogateescape, as os.environ does: whatever the bytes are, they are the passphrase.
+        lines = arguments.passphrase_file.read_text("utf-8", "surrogateescape").splitlines()
+        text = lines[0] if lines else ""
+    elif arguments.passphrase_env is not None:
+        text = os.environ.get(arguments.passphrase_env, "")
+    elif getattr(arguments, "passphrase_prompt", False):
+        text = getpass("New passphrase: ")
+        if getpass("Again: ") != text:
+            raise Failure("These were two different passphrases.", "Run it again.")
+    else:
+        return None
+    if not text:
+        hint = "Put it into the file's first line, or the variable named, or type it."
+        raise Failure("The passphrase is empty.", hint)
+    passphrase = text.encode("utf-8", "surrogateescape")
+    if len(passphrase) > MAX_PASSPHRASE_BYTES:
+        raise Failure(f"The passphrase is over {MAX_PASSPHRASE_BYTES} bytes.", "Choose a shorter one.")
+    return passphrase
+
+
+def ask(path: Path) -> bytes | None:
+    """What a person types for this key; None where nobody sits at a terminal."""
+    if not sys.stdin.isatty():
+        return None
+    return getpass(f"Passphrase of {path}: ").encode("utf-8", "surrogateescape")
