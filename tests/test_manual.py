@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ import pytest
 
 from licd.cli import main as cli
 from licd.cli import problems
-from licd.daemon import clients, config, connection, installed, main, methods, notify, reload
+from licd.daemon import clients, config, connection, installed, main, methods, notify, reload, state
 from licd.device import clock
-from licd.license import document, lines, signer, trust, versions
+from licd.device.fingerprint import DEFAULT_SHARE
+from licd.license import document, signer, trust, versions
 from licd.rpc import client, errors, wire
 from licd.seats import journal, ledger
-from licd_vendor import keys
+from licd_vendor import keys, sign
 from tests.support import mdoc
 from tests.support.mdoc import MAN, items, listed, section, source, subsections, text, with_macro
-from tests.support.wording import commands, head, member_is, phrase
+from tests.support.wording import commands, head, phrase
 
 PAGES = sorted(path.name for path in MAN.iterdir())
 RPC = source("licd-rpc.7")
@@ -46,12 +47,24 @@ def test_every_page_that_a_page_refers_to_is_there(page: str) -> None:
     assert referred <= set(PAGES)
 
 
+def test_every_section_of_the_manual_that_a_message_names_is_there() -> None:
+    modules = (path for root in ("licd", "tools/vendor") for path in (MAN.parent / root).rglob("*.py"))
+    sources = (path.read_text("utf-8") for path in modules)
+    named = {each for text in sources for each in re.findall(r"(licd[a-z.-]*)\((\d)\),? ([A-Z]{3,}(?: [A-Z]+)*)", text)}
+    assert named
+    for name, number, heading in named:
+        assert section(source(f"{name}.{number}"), heading)
+
+
 def text_of(page: str) -> str:
     return (MAN / page).read_text("utf-8")
 
 
 NUMBERS = {
     "licd.8": [
+        f"after {state.LOOK_AGAIN_S:g} seconds",
+        f"of at most {state.LOOK_AGAIN_MOST_S / 60:g} minutes",
+        f"device_grace_days of the license file, {sign._FILE['device_grace_days']} unless the vendor",
         f"for {main.LOCK_WAIT_S:g} seconds",
         f"within {clock.TOLERANCE_S / 3600:g} hours",
         f"at most {clock.BUDGET_S / 86400:g} days of running",
@@ -83,6 +96,7 @@ NUMBERS = {
         f"at most {trust.RETIRED_AFTER_S // 86400} days ago",
         f"more than {installed.CLOCK_TOLERANCE_S // 3600} hours behind",
         f"up to {versions.MAX_CONDITIONS} conditions",
+        f"a share of {DEFAULT_SHARE}.",
     ],
     "licd-vendor.1": [
         f"valid for {keys.ROOT_YEARS} years, the signing certificate for {keys.SIGNER_YEARS} years",
@@ -202,6 +216,7 @@ def test_the_manual_lists_exactly_the_environment_that_licd_reads() -> None:
     read = {"NOTIFY_SOCKET"}  # by sdnotify
     for module in Path(notify.__file__).parent.glob("*.py"):
         read |= set(re.findall(r'"([A-Z]+_[A-Z_]+)"', module.read_text("utf-8")))
+    read.remove(state.DEVICE_CHANGED)
     entries = with_macro(section(LICD, "ENVIRONMENT"), "Ev")
     assert {name for item in entries for name in item.head.split(", ")} == read
 
@@ -239,7 +254,7 @@ def test_the_manual_lists_exactly_the_general_options_of_licd_cli() -> None:
 def test_the_manual_lists_exactly_the_commands_of_licd_cli_with_their_options() -> None:
     documented = {}
     for item in with_macro(section(CLI, "Commands"), "Cm"):
-        words = re.match(r"[a-z ]*[a-z](?= |$)", item.head)
+        words = re.match(r"[a-z]+(-[a-z]+)*( [a-z]+(-[a-z]+)*)*(?= |$)", item.head)
         assert words is not None
         options = {option.head for option in items(item.lines)}
         rest = item.head.removeprefix(words[0]).replace("...", "")
@@ -251,7 +266,9 @@ def test_the_manual_lists_exactly_the_commands_of_licd_cli_with_their_options() 
     for name, parser in commands(cli._parser()).items():
         own = [action for action in parser._actions if action.option_strings and head(action) not in general_options()]
         own += [action for action in parser._actions if action.dest == "for_version"]
-        operands = [str(action.metavar) for action in parser._actions if not action.option_strings]
+        operands = [
+            str(action.metavar) for action in parser._actions if not action.option_strings and action.dest != "action"
+        ]
         expected[name] = ({head(action) for action in own}, operands)
     assert documented == expected
 
@@ -261,72 +278,3 @@ def test_the_manual_lists_exactly_the_exit_statuses_of_licd_cli() -> None:
     found = [item.head for item in items(section(source("licd-cli.1"), "EXIT STATUS"))]
     assert found == [str(getattr(problems, name)) for name in names]
     assert found == re.findall(r"(?m)^  (\d+) ", problems.EXIT_STATUS)
-
-
-# --- licd-license(5) ----------------------------------------------------------------------------------------
-
-LICENSE = source("licd-license.5")
-FILE = section(LICENSE, "LICENSE FILE")
-MEMBERS = {
-    "First line": (section(FILE, "First line"), lines._FILE, document.LICENSE_FILE),
-    "License": (section(FILE, "License"), lines._LICENSE, document.LICENSE),
-    "Renewal": (section(FILE, "Renewal"), lines._RENEWAL, ""),
-    "Withdrawn": (
-        section(section(LICENSE, "TRUST"), "Withdrawn certificates"),
-        {**lines._WITHDRAWN, **lines._ENTRY},
-        document.WITHDRAWN,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MEMBERS)
-def test_the_manual_lists_exactly_the_members_of_a_record_with_type_and_bounds(name: str) -> None:
-    body, checks, kind = MEMBERS[name]
-    entries = {item.head: mdoc.unescaped(item.lines[0]) for item in with_macro(body, "Va")}
-    expected = {
-        **{member: member_is(check) for member, check in checks.items()},
-        **({"licd": "1.", "type": f"{kind}."} if kind else {}),
-    }
-    if name == "Withdrawn":
-        expected["keys"] = "An array of objects with the two members below."
-    assert entries == expected
-
-
-BINDING: Mapping[str, Any] = {
-    "key": "A" * 43,
-    "salt": "A" * 22,
-    "fingerprint": {"uuid": ["0123ab"]},
-    "weights": {"uuid": 10},
-    "share": 60,
-}
-
-
-def test_the_manual_lists_exactly_the_members_of_a_binding() -> None:
-    lines._device(dict(BINDING))
-    for member in BINDING:
-        with pytest.raises(ValueError, match=f"the member {member} is missing"):
-            lines._device({name: value for name, value in BINDING.items() if name != member})
-    assert [item.head for item in with_macro(section(FILE, "Device"), "Va")] == list(BINDING)
-
-
-def test_the_manual_lists_exactly_the_algorithms_and_kinds_of_record() -> None:
-    form = {item.head: item.text for item in with_macro(section(section(LICENSE, "FORM"), "Signature"), "Va")}
-    assert set(re.findall(r"[EPR]S\d+", form["alg"])) == document._SIGNATURE_BYTES.keys()
-    assert set(re.findall(r"licd-([a-z-]+)", form["typ"])) == {
-        document.LICENSE_FILE, document.LICENSE, document.WITHDRAWN,
-    }  # fmt: skip
-    header = document.vendor_header(document.LICENSE_FILE, "ES256", b"", [""])
-    assert form.keys() == header.keys()
-
-
-@pytest.mark.parametrize(
-    ("covered", "version", "answer"),
-    [
-        ("5.2", "5.2.0", True), ("5.2", "5.2.1", False), ("5.*", "5.9.9", True), ("5.*", "6.0", False),
-        ("<=4.2", "4.2", True), ("<=4.2", "4.2.1", False), (">=4,<6", "5.9", True), (">=4,<6", "6.0", False),
-    ],
-)  # fmt: skip
-def test_the_sets_of_versions_in_the_manual_mean_what_it_says(covered: str, version: str, answer: bool) -> None:
-    heads = [item.head.split(" ")[0] for item in items(section(section(LICENSE, "FORM"), "Versions"))]
-    assert covered in heads
-    assert versions.Versions.parse(covered).covers(version) is answer

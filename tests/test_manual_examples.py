@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,17 @@ from typing import Any
 
 import msgpack
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from licd.device.fingerprint import DEFAULT_SHARE, DEFAULT_WEIGHTS, FOUND, Reading, fingerprint, tag_key
 from licd.license import document, trust
+from licd.license.binding import Binding
+from licd.license.install import sign_license_request, verify_install_request, verify_license_request
 from licd.rpc.client import CallError
-from tests.support import mdoc, pki, transcript
+from tests.support import machines, mdoc, pki, transcript
 from tests.support.daemon import Daemon
 from tests.support.mdoc import MAN, items, section, source, subsections
-from tests.support.needs import needs_nvim
+from tests.support.needs import needs_nvim, needs_root, needs_umockdev
 from tests.support.transcript import CHECKOUT, masked
 
 README = CHECKOUT / "README.md"
@@ -46,7 +51,15 @@ def shop() -> Iterator[Daemon]:
 # --- sessions -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.name)
+def played_pages() -> list[Any]:
+    on_server = [needs_root, needs_umockdev]
+    return [
+        pytest.param(page, id=page.name, marks=on_server if page.name in transcript.ON_SERVER else ())
+        for page in SESSIONS
+    ]
+
+
+@pytest.mark.parametrize("page", played_pages())
 def test_the_sessions_of_a_page_print_what_it_shows(page: Path) -> None:
     played = transcript.play_page(page)
     assert played
@@ -181,6 +194,7 @@ def paths(value: Any, at: str = "") -> Iterator[str]:
 
 def answers(shop: Daemon) -> dict[str, list[Any]]:
     with shop.client() as client:
+        request = client.call("install.request")
         lease = client.call("seat.acquire", license="kso.scan", holder="pos", version="5.1")
         ids = [lease["lease"], "0" * 24]
         text = client.call("license.export")["document"]
@@ -195,13 +209,58 @@ def answers(shop: Daemon) -> dict[str, list[Any]]:
             "license.import": [client.call("license.import", document=text, dry_run=True)],
             "license.export": [client.call("license.export")],
             "seat.release": [client.call("seat.release", lease=ids[0])],
+            "install.import": [client.call("install.import", document=VENDOR.install_request(weights=DEFAULT_WEIGHTS))],
+            "install.request": [request],
+            "device.fingerprint": [client.call("device.fingerprint", without=["disk"])],
         }
 
 
-def test_the_manual_lists_exactly_the_members_of_every_result(shop: Daemon) -> None:
-    real = {method: {path for each in given for path in paths(each)} for method, given in answers(shop).items()}
+VENDOR = pki.Vendor()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Daemon]:
+    """A daemon on the machine `server`, with a license file in force that is bound to it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="licd-") as folder,
+        Daemon(Path(folder), wrap=machines.wrap("server")) as daemon,
+    ):
+        VENDOR.write_profile(daemon.vendors)
+        daemon.start()
+        daemon.call("install.import", document=VENDOR.install_request(weights=DEFAULT_WEIGHTS))
+        daemon.call("license.import", document=bound_file(daemon, seq=1))
+        yield daemon
+
+
+def bound_file(daemon: Daemon, **more: Any) -> bytes:
+    """The license file that answers the daemon's license request."""
+    request = verify_license_request(daemon.call("install.request")["document"].encode())
+    device = {
+        "key": request.device,
+        "salt": document.b64url(bytes(range(16))).decode(),
+        "fingerprint": request.fingerprint,
+        "weights": DEFAULT_WEIGHTS,
+        "share": 50,
+    }
+    grants = [{"name": "kso.scan", "seats": 3, "versions": "5.*"}]
+    return VENDOR.license_file(lines=grants, header={"device": device, "request": request.id}, **more)
+
+
+@needs_umockdev
+def test_the_manual_lists_exactly_the_members_of_every_result(server: Daemon) -> None:
+    real = {method: {path for each in given for path in paths(each)} for method, given in answers(server).items()}
     sections = subsections(section(RPC, "METHODS"))
     assert {name: {i.head for i in items(body) if i.macro == "Va"} for name, body in sections.items()} == real
+
+
+@needs_umockdev
+def test_what_if_tells_what_would_be_and_changes_nothing_as_the_manual_says(server: Daemon) -> None:
+    now = server.call("device.fingerprint")
+    then = server.call("device.fingerprint", without=["disk", "nic", "board"])
+    assert {name for name in then if then[name] != now.get(name)} == {"without", "weak", "vendors"}
+    (row,) = then["vendors"]
+    assert (row["standing"], row["until"]) == ("copy", None)
+    assert server.call("device.fingerprint") == now
 
 
 def test_an_error_on_the_wire_has_the_members_that_the_manual_lists(shop: Daemon) -> None:
@@ -222,6 +281,8 @@ def test_the_manual_lists_every_file_that_licd_leaves_in_its_state_folder(tmp_pa
         daemon.start()
         for seq in (1, 2):
             daemon.call("license.import", document=vendor.license_file(seq=seq))
+            daemon.call("install.import", document=vendor.install_request(id=f"asked-{seq}"))
+            assert daemon.call("install.request")["new"]
         daemon.kill()
         journal = daemon.state / "journal"
         data = bytearray(journal.read_bytes())
@@ -231,31 +292,69 @@ def test_the_manual_lists_every_file_that_licd_leaves_in_its_state_folder(tmp_pa
         for _ in range(3):  # the next journal is made in the turns after the start
             daemon.call("server.status")
         found = {str(path.relative_to(daemon.state)) for path in daemon.state.rglob("*") if path.is_file()}
-    heads = [item.head for item in items(section(source("licd.8"), "FILES"))]
+        mode = stat.S_IMODE((daemon.state / "device.key").stat().st_mode)
+    entries = {item.head: item for item in items(section(source("licd.8"), "FILES"))}
+    heads = list(entries)
     prefix = "/var/lib/licd/"
     listed = {head.removeprefix(prefix) for head in heads if head.startswith(prefix) and head != prefix}
     assert {name.replace("VENDOR", "vendor") for name in listed} == found
+    assert f"Mode {mode:04o}." in entries[f"{prefix}device.key"].lines
 
 
 # --- documents ----------------------------------------------------------------------------------------------
 
 
-def test_the_license_file_of_the_manual_is_one(tmp_path: Path) -> None:
-    shown = list(mdoc.displays(section(source("licd-license.5"), "EXAMPLES")))
-    payloads = [each.encode() for each in re.sub(r"\n ", "", shown[0]).splitlines()]
-    vendor = pki.Vendor()
+DOCUMENTS = [re.sub(r"\n +", "", block) for block in mdoc.displays(section(source("licd-license.5"), "EXAMPLES"))]
+INSTALL_REQUEST, LICENSE_REQUEST, DEVICE_HEADER, LICENSE_FILE, VENDOR_HEADER = (each.encode() for each in DOCUMENTS[:5])
+# That of RFC 8037, appendix A.1.
+DEVICE_KEY = Ed25519PrivateKey.from_private_bytes(
+    document.b64url_decode(b"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
+)
+
+
+def test_the_install_request_of_the_manual_is_one(tmp_path: Path) -> None:
+    VENDOR.write_profile(tmp_path)
+    data = VENDOR.raw_line(INSTALL_REQUEST.strip(), document.INSTALL_REQUEST)
+    request = verify_install_request(data, trust.load_profiles(tmp_path), trusted_now=None)
+    assert request.weights == DEFAULT_WEIGHTS
+    assert request.share == DEFAULT_SHARE
+
+
+def test_the_license_request_of_the_manual_is_one_with_the_header_shown() -> None:
+    data = pki.signed_line(LICENSE_REQUEST.strip(), json.loads(DEVICE_HEADER), DEVICE_KEY.sign)
+    request = verify_license_request(data)
+    header = document.device_header(document.LICENSE_REQUEST, request.device)
+    assert json.loads(DEVICE_HEADER) == header
+    assert list(json.loads(DEVICE_HEADER)) == list(header)
+    said = {name: value for name, value in request._asdict().items() if name not in ("device", "text")}
+    made = sign_license_request(DEVICE_KEY, **said)
+    assert made.text.partition(b"\t")[0] == LICENSE_REQUEST.strip()
+
+
+def test_the_tags_of_the_manual_are_those_of_a_server_under_the_salt_shown() -> None:
+    readings = machines.described("server")["readings"]
+    found = [Reading(factor, FOUND, tuple(values)) for factor, values in readings.items()]
+    asked = json.loads(INSTALL_REQUEST)
+    key = tag_key(asked["vendor"], document.b64url_decode(asked["salt"].encode()))
+    assert json.loads(LICENSE_REQUEST)["fingerprint"] == fingerprint(found, key, DEFAULT_WEIGHTS)
+
+
+def test_the_license_file_of_the_manual_is_one_and_answers_the_license_request(tmp_path: Path) -> None:
     kinds = [document.LICENSE_FILE, document.LICENSE, document.LICENSE]
-    data = b"".join(vendor.raw_line(each, kind) for each, kind in zip(payloads, kinds, strict=True))
-    vendor.write_profile(tmp_path)
+    payloads = LICENSE_FILE.splitlines()
+    data = b"".join(VENDOR.raw_line(each, kind) for each, kind in zip(payloads, kinds, strict=True))
+    VENDOR.write_profile(tmp_path)
     (only,) = document.parse(data)
     file = document.run(trust.verify(only, trust.load_profiles(tmp_path), trusted_now=None, new=True))
     assert [line.name for line in file.lines] == ["kso.scan", "kso.report"]
+    asked, request = json.loads(INSTALL_REQUEST), json.loads(LICENSE_REQUEST)
+    bound = Binding(request["device"], asked["salt"], request["fingerprint"], asked["weights"], asked["share"])
+    assert (file.device, file.request, request["install_request"]) == (bound, request["id"], asked["id"])
 
 
 def test_the_signature_header_of_the_manual_is_one() -> None:
-    shown = list(mdoc.displays(section(source("licd-license.5"), "EXAMPLES")))[1]
-    header = json.loads(shown)
-    real = pki.Vendor().protected(document.LICENSE)
+    header = json.loads(VENDOR_HEADER)
+    real = VENDOR.protected(document.LICENSE)
     assert {**header, "x5t#S256": ""} == {**real, "x5t#S256": ""}
     assert len(header["x5t#S256"]) == len(real["x5t#S256"])
 

@@ -47,15 +47,17 @@ def run(*command: str | Path, status: int = 0) -> str:
 
 
 class Shop:
-    """The daemon on its folder, and licd-cli talking to it."""
+    """A device: the daemon on its folder, and licd-cli talking to it."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, state: str) -> None:
         self.socket = socket
+        self.state = state
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        print("   $ licd --config licd.conf &", flush=True)
-        self.process = subprocess.Popen([BIN / "licd", "--config", "licd.conf"], cwd=PLAY)
+        arguments = ["licd", "--config", "licd.conf", "--state", self.state, "--socket", str(self.socket)]
+        print("   $", shlex.join(arguments), "&", flush=True)
+        self.process = subprocess.Popen([BIN / "licd", *arguments[1:]], cwd=PLAY)
         until = time.monotonic() + 15
         while subprocess.run(
             [BIN / "licd-cli", "--socket", self.socket, "hello"], capture_output=True, check=False
@@ -68,6 +70,11 @@ class Shop:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(15)
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def cli(self, *arguments: str, status: int = 0) -> str:
         return run("licd-cli", "--socket", self.socket, *arguments, status=status)
@@ -85,6 +92,7 @@ def socket_path() -> Path:
 
 
 def vendor() -> None:
+    """The vendor's side, before it knows the device."""
     step("The vendor makes its keys: a root certificate, a signing certificate, and a profile for devices")
     run("licd-vendor", "init", "vendor", "--vendor", "acme", "--names", "kso.*")
     (PLAY / "vendor.d").mkdir()
@@ -93,21 +101,65 @@ def vendor() -> None:
         (PLAY / "vendor.d" / "acme" / "vendor.conf").exists(), "the profile is installed on the device (vendor.d/acme)"
     )
 
-    step("The vendor describes three licenses and signs a license file; every line has its own signature")
+    step("A customer orders three licenses; the vendor keeps the order and asks for the device")
     today = datetime.datetime.now(datetime.UTC).date()
-    description = {
-        "seq": 1,
-        "licenses": [
-            {"name": "kso.scan", "title": "Scanner", "license": "counted", "seats": 3, "versions": "5.*",
-             "expires": str(today + datetime.timedelta(days=365))},
-            {"name": "kso.report", "title": "Reports", "license": "uncounted"},
-            {"name": "kso.scales", "title": "Scales", "license": "counted", "seats": 1,
-             "expires": str(today - datetime.timedelta(days=30))},
-        ],
-    }  # fmt: skip
-    (PLAY / "licenses.json").write_text(json.dumps(description, indent=2) + "\n")
-    run("licd-vendor", "sign", "vendor", "licenses.json", "-o", "licenses.licd")
+    ordered = (
+        f"kso.scan,seats=3,versions=5.*,expires={today + datetime.timedelta(days=365)}",
+        "kso.report,uncounted",
+        f"kso.scales,expires={today - datetime.timedelta(days=30)}",
+    )
+    licenses = [word for each in ordered for word in ("--license", each)]
+    run("licd-vendor", "--dir", "vendor", "order", "new", "--customer", "shop-17", *licenses)
+    order = str(json.loads(run("licd-vendor", "--dir", "vendor", "order", "list", "--json"))["orders"][0]["order"])
+    run("licd-vendor", "--dir", "vendor", "install-request", "new", order, "-o", "install.licd")
+
+
+def device(shop: Shop) -> None:
+    """The installer's side: the install request goes in, the license request comes out."""
+    step("The installer takes the install request in, looks at what this device would tell, and exports it")
+    shop.cli("install-request", "import", "install.licd")
+    shop.cli("fingerprint")
+    shop.cli("license-request", "show")
+    shop.cli("license-request", "export", "-o", "request.licd")
+    again = shop.ask("license-request", "export", "-o", "request-again.licd")
+    check(again["new"] is False, "asked again, licd gives out the same license request")
+    check((PLAY / "request.licd").read_bytes() == (PLAY / "request-again.licd").read_bytes(), "the same, byte for byte")
+
+
+def issue(shop: Shop) -> None:
+    """Back at the vendor: the license file for this device."""
+    step("The vendor answers the license request with a license file for this device; every line has its own signature")
+    issue = ["licd-vendor", "--dir", "vendor", "issue", "request.licd", "-o", "licenses.licd"]
+    if shop.ask("fingerprint")["weak"]:
+        print("   This machine shows fewer than two strong factors of different kinds (a virtual machine or a")
+        print(
+            "   container, or licd may not read them): the vendor refuses that unless it is told to go on, with --weak."
+        )
+        run(*issue, status=1)
+        check(not (PLAY / "licenses.licd").exists(), "refused as WEAK_FINGERPRINT, and nothing was issued")
+        issue.append("--weak")
+    run(*issue)
+    issued = (PLAY / "licenses.licd").read_bytes()
+    run(*issue)
+    check(
+        (PLAY / "licenses.licd").read_bytes() == issued, "the same request again gets the same file, not a second one"
+    )
     run("licd-vendor", "show", "licenses.licd", "--profile", "vendor.d/acme")
+    run("licd-vendor", "--dir", "vendor", "history")
+
+
+def elsewhere(first: Shop) -> None:
+    """Another device gets the same files."""
+    step("The same license file on another device (one with another device key) is refused by name")
+    other = Shop(first.socket.with_name("other.sock"), "other")
+    try:
+        other.start()
+        refused = other.ask("license", "import", "licenses.licd", status=1)
+        check(refused["error"]["name"] == "WRONG_DEVICE", "the other device is told WRONG_DEVICE")
+        check(other.ask("licenses")["licenses"] == [], "and has no license")
+        check(other.end(signal.SIGTERM) == 0, "it stopped with status 0")
+    finally:
+        other.kill()
 
 
 def seats(shop: Shop) -> dict[str, str]:
@@ -138,17 +190,23 @@ def main() -> int:
     if PLAY.exists():
         shutil.rmtree(PLAY)
     PLAY.mkdir()
-    shop = Shop(socket_path())
+    shop = Shop(socket_path(), "state")
+    (PLAY / "licd.conf").write_text(
+        f"[licd]\nstate = {PLAY / 'state'}\nsocket = {shop.socket}\nvendors = {PLAY / 'vendor.d'}\n"
+    )
     try:
         vendor()
-        step("licd starts on a folder of its own")
-        (PLAY / "licd.conf").write_text(
-            f"[licd]\nstate = {PLAY / 'state'}\nsocket = {shop.socket}\nvendors = {PLAY / 'vendor.d'}\n"
-        )
+        step("On the device licd starts, on a folder of its own, and makes its device key")
         shop.start()
-        step("The installer imports the license file")
+        device(shop)
+        issue(shop)
+        step("The installer imports the license file: the licenses are active")
         shop.cli("license", "import", "licenses.licd")
         shop.cli("licenses")
+        standing = shop.ask("fingerprint")["vendors"][0]["standing"]
+        check(standing == "same", "the file is bound to this device, and this is the one")
+        shop.cli("fingerprint")
+        elsewhere(shop)
         leases = seats(shop)
 
         step("The power fails: kill -9. After the restart the same leases are there, with the same ids")
@@ -165,9 +223,7 @@ def main() -> int:
         print(f"\nFAILED: {failed}", file=sys.stderr)
         return 1
     finally:
-        if shop.process is not None and shop.process.poll() is None:
-            shop.process.kill()
-            shop.process.wait()
+        shop.kill()
     print(f"""
 All of it worked. The folder {PLAY} is yours to play with. Two commands go on from here, in two terminals:
 

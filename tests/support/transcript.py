@@ -4,6 +4,9 @@
 
 A session's commands begin with "$ ", their further lines with "> ". It plays in /tmp/shop, which is a folder of its
 own here. A command that ends in "&" starts licd; the next one waits until it serves.
+
+What identifies the machine is that of tests/vectors/machines/server in the pages of ON_SERVER, so that a session shows
+the same everywhere. That needs root and umockdev.
 """
 
 from __future__ import annotations
@@ -13,17 +16,18 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support import mdoc
+from tests.support import machines, mdoc
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SESSIONS = (
     *("README.md", "man/licd.8", "man/licd-cli.1", "man/licd-license.5"),
     *("man/licd-rpc.7", "man/licd-vendor.1"),
 )  # all pages that have some
+ON_SERVER = ("README.md",)
 SHOP = "/tmp/shop"  # as the manual calls the folder
 TIMEOUT_S = 60
 _MARK = "\x01"
@@ -64,15 +68,18 @@ def steps(block: str) -> list[Step]:
     return found
 
 
-def play(commands: Iterable[str], shop: Path, prepare: str = "") -> list[str]:
-    """What each command really prints. `prepare` runs before, in the folder; without it there is no folder yet."""
+def play(commands: Iterable[str], shop: Path, prepare: str = "", wrap: Sequence[str] = ()) -> list[str]:
+    """What each command really prints. `prepare` runs before, in the folder; without it there is no folder yet.
+
+    wrap: what goes before the shell that plays it
+    """
     script = ["exec 2>&1", f"mkdir -p {shop} && cd {shop}" if prepare else "", prepare, f"printf '{_MARK}'"]
     for command in commands:
         lines = command.rstrip("\n")
         script += [f"last={_quoted(lines)}", f"(exit ${{status:-0}})\n{lines}", *_PIECES]
     script.append("kill $(jobs -p) 2>/dev/null; wait")
     done = subprocess.run(
-        ["bash", "-c", "\n".join(script).replace(SHOP, str(shop))],
+        [*wrap, "bash", "-c", "\n".join(script).replace(SHOP, str(shop))],
         cwd=shop.parent,
         env=environment(shop),
         stdout=subprocess.PIPE,
@@ -80,33 +87,58 @@ def play(commands: Iterable[str], shop: Path, prepare: str = "") -> list[str]:
         check=False,
         text=True,
     )
-    outputs = done.stdout.replace(str(shop), SHOP).split(_MARK)[1:-1]
+    printed = done.stdout.replace(str(shop), SHOP)
+    for pattern, words in _SYSTEM:
+        printed = re.sub(pattern, words, printed)
+    outputs = printed.split(_MARK)[1:-1]
     return [re.sub(r"(?m)^bash: line \d+: .*Killed .*\n", "", output) for output in outputs]
 
 
 def environment(shop: Path) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {"PATH": path, "LICD_SOCKET": str(shop / "licd.sock"), "HOME": str(shop.parent), "LC_ALL": "C.UTF-8"}
+    return {
+        "PATH": path,
+        "LICD_SOCKET": str(shop / "licd.sock"),
+        "HOME": str(shop.parent),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",  # sentences and hints in the order in which a terminal shows them
+    }
 
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", r"'\''") + "'"
 
 
-# What differs from one time to another, in the order in which it is masked. Ids are told apart by _numbered().
+def on_server() -> Sequence[str]:
+    """What goes before a command for it to see the factors of the machine `server`."""
+    root = machines.folder("server") / "root"
+    mounts = (f"mount --bind '{root / name}' '/{name}'" for name in ("proc/cpuinfo", "etc/machine-id"))
+    return ("unshare", "--mount", "sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh", *machines.wrap("server"))
+
+
+# What differs from one machine to another and cannot be given to it.
+_SYSTEM = (
+    (
+        r"(?<=asked by a )(?:physical machine|virtual machine|container)( \(\S+\))? with .*",
+        "physical machine with debian 12 x86_64",
+    ),
+    (r"(?m)^(\x01?machine +)(?:physical|vm|container)( \(\S+\))?$", r"\1physical"),
+)
+
+# What differs from one time to another, in the order in which it is masked; before all that, ids.
+_ID = r"\b(?:[0-9a-f]{24}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b"
 _MASKS = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
-    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
     (r"(?<=until )(?!2099)\d{4}-\d\d-\d\d", "DATE"),
-    (r"(?m)^(LEASE\d+ \S+ \S+ \d+) \d+ \d+ \S+ TIME", r"\1 UID PID UNIT TIME"),
+    (r"(?m)^(ID\d+ \S+ \S+ \d+) \d+ \d+ \S+ TIME", r"\1 UID PID UNIT TIME"),
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h))?\b", "SPAN"),
 )
 
 
 def masked(text: str) -> str:
-    """The text without what differs from one time to another; the same lease id gets the same mask."""
+    """The text without what differs from one time to another; the same id gets the same mask."""
     ids: dict[str, str] = {}
-    text = re.sub(r"\b[0-9a-f]{24}\b", lambda match: ids.setdefault(match[0], f"LEASE{len(ids)}"), text)
+    text = re.sub(_ID, lambda match: ids.setdefault(match[0], f"ID{len(ids)}"), text)
     text = "\n".join(re.sub(" +", " ", line).rstrip() for line in text.splitlines())
     for pattern, mask in _MASKS:
         text = re.sub(pattern, mask, text)
@@ -143,7 +175,8 @@ def play_page(page: Path) -> list[tuple[Step, str]]:
     """Each command of a page, as it stands there and with what it really printed. One session after another."""
     found = [step for block in blocks(page) for step in steps(block)]
     with tempfile.TemporaryDirectory(prefix="licd-") as folder:
-        printed = play((step.command for step in found), Path(folder) / "shop", prepared(page))
+        wrap = on_server() if page.name in ON_SERVER else ()
+        printed = play((step.command for step in found), Path(folder) / "shop", prepared(page), wrap)
     return list(zip(found, printed, strict=True))
 
 
@@ -155,14 +188,19 @@ def renew(page: Path) -> None:
         return text if page.suffix == ".md" else text.replace("\\", r"\e")
 
     played = iter(play_page(page))
-    for block in blocks(page):
-        new = ""
+    old = blocks(page)
+    new = []
+    for block in old:
+        shown = ""
         for step in steps(block):
             command = step.command.rstrip("\n").replace("\n", "\n> ")
-            new += f"$ {command}\n{next(played)[1]}"
-        assert escape(block) in text, block
-        if masked(new) != masked(block):
-            text = text.replace(escape(block), escape(new), 1)
+            shown += f"$ {command}\n{next(played)[1]}"
+        new.append(shown)
+    if masked("".join(new)) == masked("".join(old)):
+        return
+    for before, after in zip(old, new, strict=True):  # all of them: what has an id in one has it in the others
+        assert escape(before) in text, before
+        text = text.replace(escape(before), escape(after), 1)
     page.write_text(text, "utf-8")
 
 
