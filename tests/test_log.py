@@ -23,7 +23,7 @@ def written(
     """
     path.touch()
     file = path.stat()
-    env = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
+    env = {key: value for key, value in os.environ.items() if key not in ("JOURNAL_STREAM", "PYTHONUNBUFFERED")}
     env["PYTHONPATH"] = str(Path(licd.__file__).parent.parent)
     if journal:
         env["JOURNAL_STREAM"] = journal if isinstance(journal, str) else f"{file.st_dev}:{file.st_ino}"
@@ -73,7 +73,8 @@ def test_a_log_that_cannot_be_written_is_no_reason_to_stop(path: Path, stderr: s
 def test_a_log_whose_reader_has_gone_is_no_reason_to_stop() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    env = {**os.environ, "PYTHONPATH": str(Path(licd.__file__).parent.parent)}
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    env["PYTHONPATH"] = str(Path(licd.__file__).parent.parent)
     program = PROGRAM.format(level=4, text="nobody hears this")
     done = subprocess.run([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, stderr=writer, check=False)
     os.close(writer)

@@ -25,8 +25,11 @@ _prefixed = _to_journal()
 
 
 def write(level: int, text: str) -> None:
-    if sys.stderr is None:  # closed before licd began; print() would take stdout instead
+    if sys.stderr is None:  # closed before licd began: descriptor 2 is something else by now
         return
+    start = f"<{level}>" if _prefixed else "licd: "
+    data = "".join(f"{start}{line}\n" for line in text.splitlines()).encode("utf-8", "backslashreplace")
     with contextlib.suppress(OSError):  # the log's disk is full or its reader gone: no reason to stop serving
-        for line in text.splitlines():
-            print(f"<{level}>{line}" if _prefixed else f"licd: {line}", file=sys.stderr, flush=True)
+        # Not through sys.stderr: what it could not write it tries again at exit, and then the exit status is 120.
+        while data:
+            data = data[os.write(2, data) :]
