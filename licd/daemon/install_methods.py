@@ -58,6 +58,7 @@ class InstallMethods:
             "superseded": None if already or current is None else current.id,
             "factors": list(request.weights),
             "share": request.share,
+            "url": request.url or profiles[request.profile].url,
         }
 
     def request(self, connection: Connection, msgid: int | None, *, vendor: str | None) -> dict[str, Any]:

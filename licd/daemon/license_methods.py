@@ -102,6 +102,7 @@ class LicenseMethods:
             rows.append(
                 {
                     "vendor": profile.vendor,
+                    "url": profile.url,
                     "in_force": file is not None,
                     "seq": None if file is None else file.seq,
                     "issued": None if file is None else timestamp(file.issued),

@@ -224,6 +224,18 @@ NO_SUCH_ORDER = Error(
     76, "NO_SUCH_ORDER", "There is no order {order}.",
     "licd-vendor order list shows them.", "vendor",
 )
+UNKNOWN_CODE = Error(
+    77, "UNKNOWN_CODE", "The vendor does not know this code, or it has expired.",
+    "Check both parts of the code; if they are right, ask the vendor for a new one.", "installer",
+)
+CODE_USED = Error(
+    78, "CODE_USED", "Licenses were issued to another device for this already.",
+    "If this device takes the place of that one, ask the vendor to move the licenses (a re-host).", "installer",
+)
+TOO_MANY_TRIES = Error(
+    79, "TOO_MANY_TRIES", "Too many codes were tried that are none; the vendor's server answers again in {seconds} s.",
+    "Wait, then check the code letter by letter.", "installer",
+)
 # --- 9x: licd itself ------------------------------------------------------------------------------------
 INTERNAL = Error(
     90, "INTERNAL", "licd made a mistake while answering {method}.",
