@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from licd.cli import arguments, device_commands, license_commands, request_commands, seat_commands
+from licd.cli import activate_commands, arguments, device_commands, license_commands, request_commands, seat_commands
 from licd.cli.answers import Answer, as_map, listed
 from licd.cli.output import fill, pairs, print_readable, say, span, table
 from licd.rpc.client import Client
@@ -104,6 +104,7 @@ COMMANDS = {
     "install-request import": Command(request_commands.ask_install_import, request_commands.show_install_import),
     "license-request export": Command(request_commands.ask_export, request_commands.show_export),
     "license-request show": Command(request_commands.ask_show, request_commands.show_show),
+    "activate": Command(activate_commands.ask_activate, activate_commands.show_activate),
     "fingerprint": Command(device_commands.ask_fingerprint, device_commands.show_fingerprint),
     "fingerprint what-if": Command(
         device_commands.ask_what_if, device_commands.show_what_if, device_commands.failures_of_what_if

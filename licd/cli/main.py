@@ -27,6 +27,7 @@ from licd.rpc.client import DEFAULT_SOCKET, Client, ClientError, ProtocolError
 from licd.rpc.errors import Refused
 
 PROG = "licd-cli"
+TIMEOUT_S = 10.0  # for an answer of licd; the vendor's server has its own
 
 CALL_HELP = """\
 A value is taken as JSON if it is JSON (2, true, ["a","b"]), else as text; a number with a
@@ -73,7 +74,7 @@ def _run(words: list[str]) -> int:
 def _carry_out(args: argparse.Namespace) -> int:
     command = COMMANDS[args.command]
     try:
-        with Client(args.socket, timeout_s=args.timeout) as client:
+        with Client(args.socket, timeout_s=args.timeout or TIMEOUT_S) as client:
             answer = command.ask(client, args)
         failures = command.failures(answer)  # first: an answer without shape must not be printed before the error
         if args.json:
@@ -117,6 +118,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         parser.error(f"not understood: {' '.join(rest)}")
     if args.command in ("confirm", "release"):
         _check_lease_meant(args)
+    if args.command == "activate" and args.install_request is not None and (args.code or args.vendor is not None):
+        reason = "An install request takes the place of the code, and names its vendor"
+        raise Problem(BAD_USAGE, reason=reason, command=f"{PROG} activate")
     return args
 
 
@@ -137,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Asks the license server of this device. See licd-cli(1).",
         epilog=EXIT_STATUS,
     )
-    _add_general(parser, False, os.environ.get("LICD_SOCKET") or DEFAULT_SOCKET, 10.0)
+    _add_general(parser, False, os.environ.get("LICD_SOCKET") or DEFAULT_SOCKET, None)
     parser.add_argument("--version", action="version", version=f"{PROG} {licd.__version__}")
     parser.set_defaults(words=None)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
@@ -157,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_license(add, add(commands, "license", "import, export, show or check licenses"))
 
     _add_requests(add, commands)
+    _add_activate(add, commands)
     _add_fingerprint(add, add(commands, "fingerprint", "what this device is known by, and how much of it may change"))
 
     acquire = add(commands, "acquire", "take seats of a license for a holder; the same holder gets the same lease back",
@@ -224,6 +229,19 @@ def _add_requests(add: Any, commands: Any) -> None:
 
     show = add(license, "show", "what that document tells, in words", command="license-request show")
     show.add_argument("--vendor", metavar="V", help="which, if there are several")
+
+
+def _add_activate(add: Any, commands: Any) -> None:
+    activate = add(commands, "activate", "get licenses over the network, with a code or an install request",
+                   epilog="Interrupted, it can be run again and goes on. Without a code it asks for one. An answer of "
+                   "the vendor's server may take 30 seconds, or --timeout.")  # fmt: skip
+    activate.add_argument("code", metavar="CODE", nargs="*", default=[],
+                          help="16 symbols and 6, as the vendor sent them")  # fmt: skip
+    activate.add_argument("--install-request", metavar="FILE", help="in place of a code; - for standard input")
+    activate.add_argument("--vendor", metavar="V", help="whose code it is, if there are several")
+    activate.add_argument("--ca", metavar="FILE",
+                          help="trust these certificates (PEM) for TLS, not the system's")  # fmt: skip
+    activate.set_defaults(words="code")
 
 
 def _add_fingerprint(add: Any, parent: argparse.ArgumentParser) -> None:

@@ -28,7 +28,8 @@ exit status:
   1    refused: licd said no and why; also a license that is not valid, and a
        device that would no longer be the one bound (fingerprint what-if)
   2    usage: the command line, or a file that it names
-  3    unreachable: no socket, not permitted, nobody listens, no answer in time
+  3    unreachable: no socket, not permitted, nobody listens, no answer in time;
+       for activate also the vendor's server
   4    fault: a mistake of licd's own, or an answer that is not its protocol
   130  interrupted (Ctrl-C)
   141  whoever read the output stopped reading
@@ -93,6 +94,82 @@ WOULD_BREAK = Row(
     "WOULD_BREAK", REFUSED, "Without {gone} this would not be the device that the license file of {vendor} is for. It "
     "would be: {standing}.",
     "Speak with the vendor before that repair; after it: licd-cli license-request export.",
+)
+# --- activate: the code, and the vendor's server. By file there is always a way. -----------------------------
+_GO_ON = "The same command goes on where this one ended."
+_BY_FILE = "Without the network: licd-cli license-request export -o FILE, and send FILE to the vendor."
+BAD_CODE = Row(
+    "BAD_CODE", USAGE, "That is no activation code: {reason}.",
+    "Compare it with what the vendor sent: 16 symbols, and 6 that guard them. Nothing was sent.",
+)
+MISTYPED_CODE = Row(
+    "BAD_CODE", USAGE, "That is no activation code: {reason}.",
+    "Did you mean {proposal}? Then: licd-cli activate {proposal}",
+)
+NO_TERMINAL = Row(
+    "NO_TERMINAL", USAGE, "There is no terminal to ask for the code.",
+    "Give the code (licd-cli activate CODE), or --install-request FILE.",
+)
+NO_SUCH_VENDOR = Row(
+    "NO_SUCH_VENDOR", USAGE, "There is no profile of the vendor {vendor} (there are: {known}).",
+    "licd-cli status shows the vendors of this device.",
+)
+SEVERAL_VENDORS = Row(
+    "SEVERAL_VENDORS", USAGE, "There are several vendors with a server: {vendors}.",
+    "Whose code is it? Give --vendor.",
+)
+NO_VENDOR_URL = Row(
+    "NO_VENDOR_URL", UNREACHABLE, "No address of the vendor's server is known here.",
+    f"Ask the vendor for a profile with an address (url in vendor.conf). {_BY_FILE}",
+)
+BAD_VENDOR_URL = Row(
+    "BAD_VENDOR_URL", UNREACHABLE, "Nothing is sent to {url}: {reason}.",
+    f"Ask the vendor for a profile or an install request with a right address. {_BY_FILE}",
+)
+BAD_CA_FILE = Row(
+    "BAD_CA_FILE", USAGE, "{file} cannot be used as --ca: {reason}.",
+    "Give the certificate, as PEM, of who issued that of the vendor's server.",
+)
+VENDOR_NO_ANSWER = Row(
+    "VENDOR_NO_ANSWER", UNREACHABLE, "{host} does not answer: {reason}.",
+    f"Check the network, and HTTPS_PROXY if there is a proxy. {_GO_ON} {_BY_FILE}",
+)
+PROXY_FAILED = Row(
+    "PROXY_FAILED", UNREACHABLE, "The proxy {host} does not lead to the vendor's server: {reason}.",
+    f"Check HTTPS_PROXY, and NO_PROXY for hosts that need none. {_GO_ON} {_BY_FILE}",
+)
+VENDOR_UNTRUSTED = Row(
+    "VENDOR_UNTRUSTED", UNREACHABLE, "{host} cannot be trusted: {reason}.",
+    "Check the date of this device; does this network want a sign-in first, or look into TLS? A certificate of the "
+    f"vendor's own goes into --ca. {_BY_FILE}",
+)
+VENDOR_CUT = Row(
+    "VENDOR_CUT", UNREACHABLE, "The connection to {host} ended before the answer was whole: {reason}.",
+    f"Try again. {_GO_ON} {_BY_FILE}",
+)
+VENDOR_REDIRECTED = Row(
+    "VENDOR_REDIRECTED", UNREACHABLE, "{host} sends to {to}, and nothing is sent there: {reason}.",
+    f"If this network wants a sign-in first, do that; else ask the vendor for the right address. {_BY_FILE}",
+)
+NOT_THE_VENDOR = Row(
+    "NOT_THE_VENDOR", UNREACHABLE, "What answers at {host} is not the vendor's license server: {reason}.",
+    f"If this network wants a sign-in first, do that; else ask the vendor for the right address. {_BY_FILE}",
+)
+VENDOR_BUSY = Row(
+    "VENDOR_BUSY", UNREACHABLE, "{host} is busy.",
+    f"Try again {{later}}. {_GO_ON} {_BY_FILE}",
+)
+VENDOR_FAILED = Row(
+    "VENDOR_FAILED", UNREACHABLE, "{host} has trouble of its own (status {status}).",
+    f"Try again later; if it goes on, tell the vendor. {_GO_ON} {_BY_FILE}",
+)
+ANSWER_TOO_LARGE = Row(
+    "ANSWER_TOO_LARGE", FAULT, "{host} answers with more than {limit} bytes, which is no document.",
+    f"Tell the vendor. {_BY_FILE}",
+)
+VENDOR_REFUSED = Row(
+    "VENDOR_REFUSED", REFUSED, "{host} refuses: {detail} ({name})",
+    f"{{advice}} {_BY_FILE}",
 )
 # fmt: on
 

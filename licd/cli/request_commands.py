@@ -79,7 +79,7 @@ def ask_export(licd: Client, args: Namespace) -> Answer:
 
 def show_export(answer: Answer, args: Namespace) -> None:
     show_document(answer, args, "The license request {id} for {vendor} is written to {file}.", **_sentence(answer))
-    _show_concerns(answer)
+    show_concerns(answer)
     hint(
         "Send {file} to the vendor. The license file that comes back: licd-cli license import FILE",
         file="this document" if args.output is None else args.output,
@@ -121,7 +121,7 @@ def _sentence(answer: Answer) -> Answer:
     return {"id": answer.get("id"), "vendor": answer.get("vendor")}
 
 
-def _show_concerns(answer: Answer) -> None:
+def show_concerns(answer: Answer) -> None:
     if answer.get("rehost"):
         warn("This is a RE-HOST: it asks {vendor} to give this device licenses that are bound otherwise now. The "
              "vendor counts that, and a person may have to agree.", **_sentence(answer))  # fmt: skip
