@@ -17,7 +17,7 @@ import pytest
 
 from licd.license import lines
 from licd.rpc import errors
-from licd_vendor import keys, main, orders, sign
+from licd_vendor import codes, keys, main, orders, problems, serve, sign
 from licd_vendor.keys import Failure
 from tests.support.books import Books, Machine
 from tests.support.mdoc import Item, items, listed, plain, section, source, subsections, text, with_macro
@@ -275,10 +275,12 @@ def test_the_manual_lists_exactly_the_members_that_the_store_s_commands_print_as
     books = Books(tmp_path)
     number = books.order()
     books.issue(Machine(1).request(books.ask(number)))
+    books.code(number, capsys)
     row = books.json(capsys, "order", "list")["orders"][0]
     whole = books.json(capsys, "order", "show", number)
     shown = {
         "order list": list(row),
+        "code list": list(books.json(capsys, "code", "list", number)["codes"][0]),
         "order show": [name for name in whole if name not in row],
         "history": list(books.json(capsys, "history")["documents"][0]),
     }
@@ -302,4 +304,30 @@ def test_the_manual_lists_exactly_the_environment_s_variables() -> None:
 def test_the_manual_names_the_refusals_of_issue_as_the_catalogue_does() -> None:
     named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text(BODIES["issue"])))
     of_the_vendor = {error.name for error in errors.CATALOGUE.values() if error.code // 10 == 7}
-    assert named == of_the_vendor - {"NO_SUCH_ORDER"} | {"BAD_SIGNATURE"}
+    assert named == of_the_vendor - {"NO_SUCH_ORDER", *OF_THE_SERVER} | {"BAD_SIGNATURE"}
+
+
+OF_THE_SERVER = {"UNKNOWN_CODE", "CODE_USED", "TOO_MANY_TRIES"}
+
+
+def test_the_manual_lists_exactly_the_problems_of_the_server_with_their_status() -> None:
+    found = [item.head for item in items(BODIES["serve"]) if item.head[0].isdigit()]
+    own = [problems.ASK_VENDOR, problems.UNAVAILABLE, problems.SERVER_ERROR]
+    expected = [f"{status} {error.name}" for error, (status, _) in problems._STATUS.items()]
+    assert sorted(found) == sorted([*expected, *(f"{each.status} {each.name}" for each in own)])
+
+
+def test_the_manual_names_exactly_the_paths_methods_and_media_types_of_the_server(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    rules = books.web().client.application.url_map.iter_rules()
+    expected = {f"{method} URL{rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
+    assert {item.head for item in items(BODIES["serve"]) if " URL/" in item.head} == expected
+    types = {serve.CODE, serve.INSTALL_REQUEST, serve.LICENSE_REQUEST, serve.LICENSE_FILE}
+    assert set(re.findall(r"application/vnd[a-z.-]+[a-z]", text(BODIES["serve"]))) == types
+
+
+def test_the_manual_has_the_server_s_limits() -> None:
+    words = text(BODIES["serve"])
+    tries = f"{codes.MAX_OF_AN_ADDRESS} wrong codes from this address within ten minutes, or {codes.MAX_OF_ALL} from"
+    assert tries in words
+    assert f"{serve.MAX_REQUEST_BYTES // 1024} KiB at most, a code {serve.MAX_CODE_BYTES} bytes" in words

@@ -4,11 +4,15 @@ books = Books(tmp_path)
 order = books.order("--license", "kso.scan,seats=3")
 asked = books.ask(order)
 file = books.issue(Machine(1).request(asked))
+
+web = books.web()
+file = web.license_file(Machine(1).request(web.install_request(books.code(order, capsys))))
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,13 +21,15 @@ from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from licd.device.fingerprint import ABSENT, FOUND, Reading, fingerprint, tag_key
-from licd.license import document, install, trust
+from licd.license import code, document, install, trust
 from licd.license.document import b64url_decode
 from licd.license.install import InstallRequest, LicenseRequest
 from licd.license.lines import LicenseFile
-from licd_vendor import issuing, keys, store
+from licd_vendor import issuing, keys, serve, store
 from licd_vendor.issuing import Issued
 from licd_vendor.main import main
 
@@ -94,12 +100,13 @@ class Machine:
 class Books:
     """The folder of a vendor with an order book, and what a person does there. Each method runs one command."""
 
-    def __init__(self, folder: Path, *, database: str | None = None) -> None:
+    def __init__(self, folder: Path, *, database: str | None = None, secret: Sequence[str] = ()) -> None:
         self.folder = folder
         self.dir = folder / "acme"
+        self.database: str | Path = database or self.dir / "vendor.db"
         self.options = ["--dir", str(self.dir), *(["--database", database] if database else [])]
         if not self.dir.exists():
-            assert main(["init", str(self.dir), "--vendor", "acme", "--names", "kso.*"]) == 0
+            assert main(["init", str(self.dir), "--vendor", "acme", "--names", "kso.*", *secret]) == 0
 
     @property
     def profiles(self) -> dict[str, trust.VendorProfile]:
@@ -158,10 +165,62 @@ class Books:
         return document.run(trust.verify(only, self.profiles, trusted_now=now, new=True))
 
     def verified(self, path: Path) -> LicenseFile:
-        (only,) = document.parse(path.read_bytes())
+        return self.verify(path.read_bytes())
+
+    def verify(self, data: bytes) -> LicenseFile:
+        (only,) = document.parse(data)
         return document.run(trust.verify(only, self.profiles, trusted_now=None, new=True))
+
+    def code(self, order: int, capsys: pytest.CaptureFixture[str], *options: str | int) -> str:
+        """A new code, as a device sends it."""
+        capsys.readouterr()
+        assert self.run("code", "new", order, *options) == 0
+        return code.read(capsys.readouterr().out)
+
+    def web(self, *, behind_proxy: bool = False) -> Web:
+        """The vendor's service, without a server around it."""
+        self.log: list[str] = []
+        key = keys.read_signer(self.dir, None, lambda _: None)
+        app = serve.create_app(self.dir, self.database, key, behind_proxy=behind_proxy, access_log=self.log.append)
+        return Web(self, app.test_client())
 
     def dump(self) -> list[str]:
         """All that is in the store."""
         with sqlite3.connect(self.dir / "vendor.db") as connection:
             return list(connection.iterdump())
+
+
+class Web:
+    """A device at the vendor's service. What the service refuses is a Problem."""
+
+    def __init__(self, books: Books, client: FlaskClient) -> None:
+        self.books = books
+        self.client = client
+
+    def post(self, path: str, body: bytes | str, media_type: str | None = None, **more: Any) -> TestResponse:
+        kind = {"/install-request": serve.CODE, "/license-file": serve.LICENSE_REQUEST}.get(path)
+        return self.client.post(path, data=body, content_type=media_type or kind, **more)
+
+    def install_request(self, code: str, **more: Any) -> InstallRequest:
+        answer = self.post("/install-request", code, **more)
+        assert (answer.status_code, answer.content_type) == (200, serve.INSTALL_REQUEST), answer.text
+        return install.verify_install_request(answer.data, self.books.profiles, trusted_now=None)
+
+    def license_file(self, request: LicenseRequest) -> LicenseFile:
+        answer = self.post("/license-file", request.text)
+        assert (answer.status_code, answer.content_type) == (200, serve.LICENSE_FILE), answer.text
+        return self.books.verify(answer.data)
+
+    def refusal(self, request: LicenseRequest) -> str:
+        return str(problem(self.post("/license-file", request.text))["name"])
+
+
+def problem(answer: TestResponse) -> Any:
+    """The problem details of an answer, which are whole and go with its status."""
+    assert answer.content_type == "application/problem+json"
+    value = json.loads(answer.data)
+    assert list(value) == ["type", "title", "status", "detail", "name", "code", "next"]
+    assert (value["status"], value["type"]) == (answer.status_code, f"urn:licd:error:{value['name']}")
+    assert re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", value["name"])
+    assert all(value[name].endswith(".") for name in ("title", "detail", "next"))
+    return value

@@ -31,35 +31,56 @@ _BINARIES = _binaries()
 needs_postgres = pytest.mark.skipif(_BINARIES is None or _user() is None, reason="needs the Debian package postgresql")
 
 
+class Postgres:
+    """A server with an empty database. `address` is for SQLAlchemy."""
+
+    def __init__(self, folder: Path) -> None:
+        user = _user()
+        assert user is not None
+        self._folder = folder
+        self._user = user
+        self.address = f"postgresql://licd@/postgres?host={folder}"
+        if os.geteuid() == 0:
+            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        data = folder / "data"
+        self._run("initdb", "-D", data, "-U", "licd", "-A", "trust", "--no-sync", "--no-instructions", "-E", "UTF8")
+
+    def start(self) -> None:
+        options = f"-k {self._folder} -c listen_addresses= -c fsync=off"
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-l", self._folder / "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-m", "immediate", "stop")
+
+    def _run(self, *command: str | Path) -> None:
+        assert _BINARIES is not None
+        # Its own output goes away: pg_ctl's server would hold a pipe open.
+        as_user = {"user": self._user} if os.geteuid() == 0 else {}
+        subprocess.run(
+            [_BINARIES / command[0], *command[1:]],
+            check=True,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **as_user,  # type: ignore[call-overload]
+        )
+
+
+@contextmanager
+def restartable() -> Iterator[Postgres]:
+    """One that runs; when it is over, it must run again."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        found = Postgres(Path(name))
+        found.start()
+        try:
+            yield found
+        finally:
+            found.stop()
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """The address of an empty database, for SQLAlchemy."""
-    user = _user()
-    assert _BINARIES is not None
-    assert user is not None
-    with tempfile.TemporaryDirectory(prefix="pg-") as name:
-        folder = Path(name)
-        if os.geteuid() == 0:
-            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-
-        def run(*command: str | Path) -> None:
-            # Its own output goes away: pg_ctl's server would hold a pipe open.
-            as_user = {"user": user} if os.geteuid() == 0 else {}
-            subprocess.run(
-                [_BINARIES / command[0], *command[1:]],
-                check=True,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                **as_user,  # type: ignore[call-overload]
-            )
-
-        data = folder / "data"
-        run("initdb", "-D", data, "-U", "licd", "-A", "trust", "--no-sync", "--no-instructions", "-E", "UTF8")
-        options = f"-k {folder} -c listen_addresses= -c fsync=off"
-        run("pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
-        try:
-            yield f"postgresql://licd@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+    with restartable() as found:
+        yield found.address

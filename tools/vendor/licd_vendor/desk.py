@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from licd.device.fingerprint import DEFAULT_WEIGHTS, LEAST_STRONG, SEVERAL, strong_kinds
 from licd.license import install, trust
-from licd_vendor import issuing, keys, orders, output, passphrase, show, sign, store
+from licd_vendor import asking, issuing, keys, orders, output, passphrase, show, sign, store
 from licd_vendor.show import counted
 
 DONE = 0
@@ -27,28 +27,28 @@ _MACHINES = {
 }
 
 
-def _profile(arguments: argparse.Namespace) -> trust.VendorProfile:
+def own_profile(arguments: argparse.Namespace) -> trust.VendorProfile:
     return show.load_profile(arguments.dir / "profile")
 
 
 @contextmanager
-def _store(arguments: argparse.Namespace, profile: trust.VendorProfile) -> Iterator[Session]:
-    with store.transaction(_database(arguments), profile.vendor) as session:
+def open_store(arguments: argparse.Namespace, profile: trust.VendorProfile) -> Iterator[Session]:
+    with store.transaction(database(arguments), profile.vendor) as session:
         yield session
 
 
-def _database(arguments: argparse.Namespace) -> str | Path:
-    database: str | Path = arguments.database or arguments.dir / "vendor.db"
-    return database
+def database(arguments: argparse.Namespace) -> str | Path:
+    place: str | Path = arguments.database or arguments.dir / "vendor.db"
+    return place
 
 
-def _key(arguments: argparse.Namespace) -> keys.SigningKey:
+def own_key(arguments: argparse.Namespace) -> keys.SigningKey:
     return keys.read_signer(arguments.dir, passphrase.given(arguments), passphrase.ask)
 
 
 def _check_output(arguments: argparse.Namespace) -> None:
     others = {
-        "the store": store.file_of(_database(arguments)),
+        "the store": store.file_of(database(arguments)),
         "the license request": getattr(arguments, "request", None),
         "the passphrase": getattr(arguments, "passphrase_file", None),
     }
@@ -60,10 +60,10 @@ def _write(place: output.Place, data: bytes, id: str) -> None:
 
 
 def order_new(arguments: argparse.Namespace) -> int:
-    profile = _profile(arguments)
+    profile = own_profile(arguments)
     description = sign.read_order(arguments.description) if arguments.description else {"licenses": []}
     chain, now = keys.read_chain(arguments.dir), time.time()
-    with _store(arguments, profile) as session:
+    with open_store(arguments, profile) as session:
         description["licenses"] += [orders.written_license(each) for each in arguments.license or ()]
         order = orders.new_order(
             session,
@@ -73,6 +73,7 @@ def order_new(arguments: argparse.Namespace) -> int:
             description,
             devices=arguments.devices,
             rehosts=arguments.rehosts,
+            allow_weak=arguments.allow_weak,
             now=now,
         )
         number, count = order.id, len(order.licenses)
@@ -89,7 +90,7 @@ def _allows(devices: int, rehosts: int) -> str:
 
 
 def order_list(arguments: argparse.Namespace) -> int:
-    with _store(arguments, _profile(arguments)) as session:
+    with open_store(arguments, own_profile(arguments)) as session:
         rows = orders.list_orders(session, arguments.customer, time.time())
     if arguments.json:
         print(json.dumps({"orders": rows}, indent=2))
@@ -101,12 +102,12 @@ def order_list(arguments: argparse.Namespace) -> int:
         names = ", ".join(row["licenses"])
         order, since = str(row["order"]), row["created"][:10]
         table.append((order, row["customer"], since, row["state"], devices, rehosts, names))
-    _print_table(table)
+    print_table(table)
     return DONE
 
 
 def order_show(arguments: argparse.Namespace) -> int:
-    with _store(arguments, _profile(arguments)) as session:
+    with open_store(arguments, own_profile(arguments)) as session:
         row = orders.show_order(session, arguments.order, time.time())
     if arguments.json:
         print(json.dumps(row, indent=2))
@@ -116,6 +117,8 @@ def order_show(arguments: argparse.Namespace) -> int:
         print(f"state: {_state(row)}, so its licenses are in no further file")
     print(f"devices: {len(row['devices'])} of {row['devices_most']}")
     print(f"re-hosts: {row['rehosts']} of {row['rehosts_most']}")
+    if row["allow_weak"]:
+        print("weak devices: allowed")
     print(f"install request: {row['install_request'] or 'none'}")
     print(f"renewal: {show.renewal(row['renewal'])}")
     print(f"device_grace_days: {row['device_grace_days']}")
@@ -136,7 +139,7 @@ def _state(row: Mapping[str, Any]) -> str:
 
 
 def order_end(arguments: argparse.Namespace) -> int:
-    with _store(arguments, _profile(arguments)) as session:
+    with open_store(arguments, own_profile(arguments)) as session:
         order = orders.end_order(session, arguments.order, time.time())
         number, ended, devices = order.id, str(order.ended), len(order.devices)
     print(f"order {number}: ended on {ended[:10]}")
@@ -146,20 +149,27 @@ def order_end(arguments: argparse.Namespace) -> int:
 
 
 def order_set(arguments: argparse.Namespace) -> int:
-    with _store(arguments, _profile(arguments)) as session:
-        order = orders.set_order(session, arguments.order, devices=arguments.devices, rehosts=arguments.rehosts)
+    with open_store(arguments, own_profile(arguments)) as session:
+        order = orders.set_order(
+            session,
+            arguments.order,
+            devices=arguments.devices,
+            rehosts=arguments.rehosts,
+            allow_weak=arguments.allow_weak,
+        )
         number, allows = order.id, _allows(order.devices_most, order.rehosts_most)
+        allows += ", weak ones too" if order.allow_weak else ""
     print(f"order {number}: {allows}")
     return DONE
 
 
 def install_request_new(arguments: argparse.Namespace) -> int:
-    profile = _profile(arguments)
+    profile = own_profile(arguments)
     _check_output(arguments)
-    key = _key(arguments)  # before the transaction: a person may be asked, and nobody should wait for that
+    key = own_key(arguments)  # before the transaction: a person may be asked, and nobody should wait for that
     weights = arguments.weights or DEFAULT_WEIGHTS
-    with _store(arguments, profile) as session:
-        row = issuing.new_install_request(
+    with open_store(arguments, profile) as session:
+        row = asking.new_install_request(
             session, profile, key, arguments.order, weights=weights, share=arguments.share, now=time.time()
         )
         id, data = row.id, row.document
@@ -172,11 +182,11 @@ def install_request_new(arguments: argparse.Namespace) -> int:
 
 
 def issue(arguments: argparse.Namespace) -> int:
-    profile = _profile(arguments)
+    profile = own_profile(arguments)
     _check_output(arguments)
     request = install.verify_license_request(show.read_document(arguments.request))
-    key = _key(arguments)
-    with _store(arguments, profile) as session:
+    key = own_key(arguments)
+    with open_store(arguments, profile) as session:
         issued = issuing.issue(
             session,
             profile,
@@ -219,7 +229,7 @@ def _say(place: output.Place) -> Callable[..., None]:
 
 def reissue(arguments: argparse.Namespace) -> int:
     _check_output(arguments)
-    with _store(arguments, _profile(arguments)) as session:
+    with open_store(arguments, own_profile(arguments)) as session:
         kind, data = issuing.find_document(session, arguments.document)
     _write(arguments.output, data, arguments.document)
     _say(arguments.output)(f"{kind} {arguments.document}, the same again", named=True)
@@ -227,7 +237,7 @@ def reissue(arguments: argparse.Namespace) -> int:
 
 
 def history(arguments: argparse.Namespace) -> int:
-    with _store(arguments, _profile(arguments)) as session:
+    with open_store(arguments, own_profile(arguments)) as session:
         rows = orders.history(session, customer=arguments.customer, device=arguments.device, order=arguments.order)
     if arguments.json:
         print(json.dumps({"documents": rows}, indent=2))
@@ -247,11 +257,11 @@ def history(arguments: argparse.Namespace) -> int:
                 "; ".join(filter(None, notes)),
             )
         )
-    _print_table(table)
+    print_table(table)
     return DONE
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,4 +1,4 @@
-"""Install requests and license files: what is issued to whom, and what is refused.
+"""License files: what is issued to whom, and what is refused.
 
 A license request is judged in an order that never changes: who signed it, for which vendor, which install request it
 answers, whether it was answered before (then it gets the same again), whether that install request is the newest, and
@@ -7,9 +7,8 @@ whether the device shows enough of itself. Only then is the device looked for, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -18,7 +17,6 @@ from licd.device.fingerprint import FACTORS, LEAST_STRONG, SEVERAL, strong_kinds
 from licd.license import document, install, trust
 from licd.license.dates import DAY_S, timestamp
 from licd.license.document import b64url
-from licd.license.members import a_stamp
 from licd.rpc.errors import (
     ANOTHER_DEVICE,
     ANOTHER_VENDOR,
@@ -30,73 +28,9 @@ from licd.rpc.errors import (
 )
 from licd_vendor import recognize, sign
 from licd_vendor.keys import Failure, SigningKey
-from licd_vendor.orders import LIVE, find_order, rehosts_of, state_of
+from licd_vendor.orders import LIVE, NEW_ORDER, NotIssued, check_not_ended, rehosts_of, state_of
 from licd_vendor.recognize import ANY, CHANGED, MANY, MOVED, REIMAGED, Seen
-from licd_vendor.store import Customer, Device, InstallRequest, Issue, IssuedOrder, Order, lock
-
-
-def new_install_request(
-    session: Session,
-    profile: trust.VendorProfile,
-    key: SigningKey,
-    number: int,
-    *,
-    weights: Mapping[str, int],
-    share: int,
-    now: float,
-) -> InstallRequest:
-    """A signed install request for the devices of an order; the earlier ones of the order are superseded.
-
-    Errors: NO_SUCH_ORDER, Failure
-    """
-    order = find_order(session, number)
-    lock(session, order.customer_id)
-    _check_not_ended(order)
-    value = {
-        "licd": 1,
-        "type": document.INSTALL_REQUEST,
-        "id": str(uuid4()),
-        "vendor": profile.vendor,
-        "issued": _after(session, order.customer, now),
-        "salt": b64url(order.customer.salt).decode(),
-        "weights": dict(weights),
-        "share": share,
-        "url": profile.url,
-    }
-    try:
-        made = install.verify_install_request(key.line(value, first=True), {profile.name: profile}, trusted_now=now)
-    except Refused as refused:
-        raise Failure(f"A device would refuse this install request. {refused.message}", _KEYS) from None
-    row = InstallRequest(
-        id=made.id,
-        issued=value["issued"],
-        weights=dict(made.weights),
-        share=made.share,
-        document=made.text,
-    )
-    superseded = [each for each in order.install_requests if each.superseded_by is None]
-    order.install_requests.append(row)
-    session.flush()
-    for each in superseded:
-        each.superseded_by = row.id
-    return row
-
-
-def _check_not_ended(order: Order) -> None:
-    if order.ended is not None:
-        reason = f"The order {order.id} was ended on {order.ended[:10]}: nothing more is issued for it."
-        raise Failure(reason, _NEW_ORDER)
-
-
-_NEW_ORDER = "If the customer has licenses left, take in an order for them: licd-vendor order new."
-_KEYS = "Check --weights, and whether the signing certificate is valid."
-
-
-def _after(session: Session, customer: Customer, now: float) -> str:
-    """Later than any other install request of the customer: a device takes an older one for replayed."""
-    query = select(func.max(InstallRequest.issued)).join(Order).where(Order.customer_id == customer.id)
-    last = session.scalar(query)
-    return timestamp(now if last is None else max(now, a_stamp(last) + 1))
+from licd_vendor.store import Code, Device, InstallRequest, Issue, IssuedOrder, Order, lock
 
 
 class Issued(NamedTuple):
@@ -125,11 +59,13 @@ def issue(
     weak: bool,
     many: bool,
     now: float,
+    once: bool = False,
 ) -> Issued:
     """The license file that answers a license request, with all licenses of the device in it.
 
     rehost: a person decided that the device takes the place of this one, or of ANY
     weak, many: a person decided that it may show so little, or so many disks or network cards
+    once: the device gets the file that it got last for this install request, whichever license request it sends
     Errors: ANOTHER_VENDOR, UNKNOWN_INSTALL_REQUEST, SUPERSEDED_INSTALL_REQUEST, WEAK_FINGERPRINT, ANOTHER_DEVICE,
             REHOST_LIMIT, Failure
     """
@@ -148,33 +84,42 @@ def issue(
         return Issued(before, True, _count(before.document))
     if asked.superseded_by is not None:
         raise Refused(SUPERSEDED_INSTALL_REQUEST, id=asked.id, by=asked.superseded_by)
-    _check_not_ended(asked.order)
+    check_not_ended(asked.order)
+    if asked.code is not None and asked.code.ended is not None:
+        reason = f"The code {asked.code.id} was ended on {asked.code.ended[:10]}: nothing more is issued for it."
+        raise NotIssued(reason, "If the customer has licenses left, make a new one: licd-vendor code new.")
     shown = {factor: list(tags) for factor, tags in request.fingerprint.items() if factor in asked.weights}
     for factor in sorted(shown.keys() & FACTORS.keys() - SEVERAL):
         if len(shown[factor]) > 1:  # written by hand: the file would be for as many devices
             reason = f"The license request shows more than one {factor}, as no device has."
-            raise Failure(reason, "Export the license request on the device itself, and find out who made this one.")
+            raise NotIssued(reason, "Export the license request on the device itself, and find out who made this one.")
     for factor in sorted(shown):
         if len(shown[factor]) > MANY and not many:  # each may be of another machine, on which the file is valid then
             reason = f"The license request shows {len(shown[factor])} different values of {factor}, more than {MANY}."
-            raise Failure(reason, "Find out whether one machine has so many; if so: issue with --many.")
+            raise NotIssued(reason, "Find out whether one machine has so many; if so: issue with --many.")
     kinds = strong_kinds(shown)
     is_weak = len(kinds) < LEAST_STRONG
-    if is_weak and not weak:
+    if is_weak and not (weak or asked.order.allow_weak):
         raise Refused(WEAK_FINGERPRINT, kinds=", ".join(kinds) or "none")
     if not shown:
         reason = "The device shows nothing that was asked for: licenses bound to that would be valid nowhere."
-        raise Failure(reason, "Make its hardware readable, see licd(8), and export the license request again.")
+        raise NotIssued(reason, "Make its hardware readable, see licd(8), and export the license request again.")
 
     seen = Seen(request.device, shown, request.unreadable, asked.weights.keys())
     move = _decide(session, asked.order, seen, rehost, now)
+    if once and move.device is not None and move.how is None and asked.order in move.device.orders:
+        last = move.device.issues[-1]
+        if last.install_request_id == asked.id:
+            return Issued(last, True, _count(last.document))
+    if asked.code is not None and rehost is None:
+        _check_code(session, asked, asked.code, move.device)
     rehosts = _within_limits(session, move)
     device, replaced = _carry_out(session, asked, seen, move, now)
     seq = 1 + _highest_seq(session, request.device, device, replaced)
     live = [order for order in device.orders if state_of(order, now) == LIVE]
     if not live:
-        raise Failure(
-            f"Nothing is left of {_named(device.orders)} for this device: no license would be in the file.", _NEW_ORDER
+        raise NotIssued(
+            f"Nothing is left of {_named(device.orders)} for this device: no license would be in the file.", NEW_ORDER
         )
     description = _description(device, live, request, asked.order.customer.salt, seq)
     hint = f"Nothing was issued. In the file would be {_named(live)}"
@@ -282,6 +227,22 @@ def _replaced(order: Order, device: Device | None, rehost: int | None) -> Device
             f"The order {order.id} has several devices: {has}.", "Say which one is replaced: --rehost DEVICE."
         )
     return order.devices[0]
+
+
+def _check_code(session: Session, asked: InstallRequest, code: Code, device: Device | None) -> None:
+    """Nothing, if the code is for this device too."""
+    used = select(Device).where(Device.id.in_(select(Issue.device_id).where(Issue.install_request_id == asked.id)))
+    places = {_now(session, each) for each in session.scalars(used)}
+    if (device is None or device.id not in places) and len(places) >= code.devices_most:
+        reason = f"its code {code.id} is for {code.devices_most} device(s), and was used by as many"
+        raise Refused(ANOTHER_DEVICE, order=asked.order_id, reason=reason)
+
+
+def _now(session: Session, device: Device) -> int:
+    """The number of the device that has its place now."""
+    while device.moved_to is not None:
+        device = session.get_one(Device, device.moved_to)
+    return device.id
 
 
 def _within_limits(session: Session, move: _Move) -> list[tuple[int, int, int]]:

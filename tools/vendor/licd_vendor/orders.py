@@ -74,6 +74,7 @@ def new_order(
     devices: int,
     rehosts: int,
     now: float,
+    allow_weak: bool = False,
 ) -> Order:
     """A new order of this customer, whose licenses a device will take.
 
@@ -88,6 +89,7 @@ def new_order(
         created=stamp,
         devices_most=devices,
         rehosts_most=rehosts,
+        allow_weak=allow_weak,
         **(sign.order_defaults() | {key: description[key] for key in sign.ORDER_MEMBERS if key in description}),
     )
     order.licenses = [License(n=n, **sign.whole_license(each)) for n, each in enumerate(description["licenses"], 1)]
@@ -107,8 +109,29 @@ def find_order(session: Session, number: int) -> Order:
     return order
 
 
-def set_order(session: Session, number: int, *, devices: int | None, rehosts: int | None) -> Order:
-    """The order with another number of devices, or of re-hosts; no device loses what it has.
+class NotIssued(Failure):
+    """The reason lies with the order or the device: every further try ends so, until a person does something."""
+
+
+def check_not_ended(order: Order) -> None:
+    """Errors: NotIssued"""
+    if order.ended is not None:
+        reason = f"The order {order.id} was ended on {order.ended[:10]}: nothing more is issued for it."
+        raise NotIssued(reason, NEW_ORDER)
+
+
+NEW_ORDER = "If the customer has licenses left, take in an order for them: licd-vendor order new."
+
+
+def is_current(request: InstallRequest) -> bool:
+    """Whether it is the one of its order, and of no code."""
+    return request.superseded_by is None and request.code_id is None
+
+
+def set_order(
+    session: Session, number: int, *, devices: int | None, rehosts: int | None, allow_weak: bool | None = None
+) -> Order:
+    """The order with another number of devices or of re-hosts, or for weak devices or not; none loses what it has.
 
     Errors: NO_SUCH_ORDER
     """
@@ -116,6 +139,7 @@ def set_order(session: Session, number: int, *, devices: int | None, rehosts: in
     lock(session, order.customer_id)
     order.devices_most = order.devices_most if devices is None else devices
     order.rehosts_most = order.rehosts_most if rehosts is None else rehosts
+    order.allow_weak = order.allow_weak if allow_weak is None else allow_weak
     return order
 
 
@@ -168,7 +192,7 @@ def show_order(session: Session, number: int, now: float) -> dict[str, Any]:
     row |= {name: getattr(order, name) for name in sign.ORDER_MEMBERS}
     row["licenses"] = [{name: getattr(each, name) for name in sign.LICENSE_MEMBERS} for each in order.licenses]
     row["devices"] = [_device_row(device) for device in order.devices]
-    current = [each.id for each in order.install_requests if each.superseded_by is None]
+    current = [each.id for each in order.install_requests if is_current(each)]
     return row | {"install_request": current[0] if current else None}
 
 
@@ -184,6 +208,7 @@ def _order_row(session: Session, order: Order, now: float) -> dict[str, Any]:
         "devices_most": order.devices_most,
         "rehosts": rehosts_of(session, order),
         "rehosts_most": order.rehosts_most,
+        "allow_weak": order.allow_weak,
     }
 
 
@@ -238,8 +263,14 @@ def _asked_row(each: InstallRequest) -> dict[str, Any]:
         "rehosted": [],
         "replaced": None,
         "weak": False,
-        "note": f"superseded by {each.superseded_by}" if each.superseded_by else None,
+        "note": _asked_note(each),
     }
+
+
+def _asked_note(each: InstallRequest) -> str | None:
+    if each.code_id is not None:
+        return f"for the code {each.code_id}"
+    return f"superseded by {each.superseded_by}" if each.superseded_by else None
 
 
 def _issue_row(each: Issue) -> dict[str, Any]:

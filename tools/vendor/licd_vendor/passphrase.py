@@ -29,10 +29,8 @@ def given(arguments: argparse.Namespace) -> bytes | None:
     """The passphrase that the options name, None if they name none. Errors: Failure, OSError"""
     text: str
     if arguments.passphrase_file is not None:
-        # surrogateescape, as os.environ does: whatever the bytes are, they are the passphrase.
-        lines = arguments.passphrase_file.read_text("utf-8", "surrogateescape").splitlines()
-        text = lines[0] if lines else ""
-    elif arguments.passphrase_env is not None:
+        return read(arguments.passphrase_file)
+    if arguments.passphrase_env is not None:
         text = os.environ.get(arguments.passphrase_env, "")
     elif getattr(arguments, "passphrase_prompt", False):
         text = getpass("New passphrase: ")
@@ -40,6 +38,17 @@ def given(arguments: argparse.Namespace) -> bytes | None:
             raise Failure("These were two different passphrases.", "Run it again.")
     else:
         return None
+    return _checked(text)
+
+
+def read(path: Path) -> bytes:
+    """The passphrase in this file. Errors: Failure, OSError"""
+    # surrogateescape, as os.environ does: whatever the bytes are, they are the passphrase.
+    lines = path.read_text("utf-8", "surrogateescape").splitlines()
+    return _checked(lines[0] if lines else "")
+
+
+def _checked(text: str) -> bytes:
     if not text:
         hint = "Put it into the file's first line, or the variable named, or type it."
         raise Failure("The passphrase is empty.", hint)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     JSON,
     Column,
     Connection,
+    Double,
     Engine,
     ForeignKey,
     LargeBinary,
@@ -26,17 +27,21 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    false,
     inspect,
     select,
+    text,
+    update,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from sqlalchemy.pool import NullPool
 
 from licd_vendor.keys import Failure
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 60  # how long a command waits for another one; each takes a fraction of a second
 SALT_BYTES = 16
 
@@ -91,6 +96,7 @@ class Order(Base):
     device_grace_days: Mapped[int]
     x: Mapped[Object | None]
     ended: Mapped[Stamp | None]  # by a person
+    allow_weak: Mapped[bool] = mapped_column(server_default=false())  # devices that show too little of themselves
 
     customer: Mapped[Customer] = relationship()
     licenses: Mapped[list[License]] = relationship(back_populates="order", order_by="License.n")
@@ -98,6 +104,7 @@ class Order(Base):
     install_requests: Mapped[list[InstallRequest]] = relationship(
         back_populates="order", order_by="InstallRequest.issued"
     )
+    codes: Mapped[list[Code]] = relationship(back_populates="order", order_by="Code.id")
 
 
 class License(Base):
@@ -123,8 +130,33 @@ class License(Base):
     order: Mapped[Order] = relationship(back_populates="licenses")
 
 
+class Code(Base):
+    """A code 16 + 6 for devices of an order. The code itself was shown once, and is nowhere."""
+
+    __tablename__ = "codes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)  # SHA-256 of the secret: 80 random bits need no salt
+    created: Mapped[Stamp]
+    expires: Mapped[Stamp]
+    devices_most: Mapped[int]
+    ended: Mapped[Stamp | None]  # by a person
+
+    order: Mapped[Order] = relationship(back_populates="codes")
+    install_request: Mapped[InstallRequest | None] = relationship(back_populates="code")
+
+
+class Try(Base):
+    """A code that was none. All processes of the server count them together; after an hour they are gone."""
+
+    __tablename__ = "tries"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(Double, index=True)
+    address: Mapped[Id]
+
+
 class InstallRequest(Base):
-    """An install request as it was issued. A device answers the newest one of its order."""
+    """An install request as it was issued. A device answers the newest one of its order, or that of its code."""
 
     __tablename__ = "install_requests"
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -134,7 +166,9 @@ class InstallRequest(Base):
     share: Mapped[int]
     document: Mapped[Document]
     superseded_by: Mapped[Id | None] = mapped_column(ForeignKey("install_requests.id"))
+    code_id: Mapped[int | None] = mapped_column(ForeignKey("codes.id"), unique=True)
 
+    code: Mapped[Code | None] = relationship(back_populates="install_request")
     order: Mapped[Order] = relationship(back_populates="install_requests")
 
 
@@ -197,29 +231,54 @@ class IssuedOrder(Base):
 # --- opening it -------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def transaction(database: str | Path, vendor: str) -> Iterator[Session]:
-    """A session on the store of this vendor; what it changed is kept when the block ends, all of it or nothing.
+class Unavailable(Failure):
+    """The database could not be reached or used just now; the same may go well later."""
 
-    database: a SQLite file, or the address of any other database; an empty one gets its tables
+
+class Database:
+    """The store of this vendor. An empty database gets its tables, an older one what is new.
+
+    database: a SQLite file, or the address of any other database
+    lasting: connections are kept for the next transaction; by itself each has its own
     Errors: Failure
     """
-    url = _url(database)
-    shown = url.render_as_string(hide_password=True)
-    try:
-        engine = _engine(url)
-        _prepare(engine, shown, vendor)
-        with Session(engine) as session, session.begin():
+
+    def __init__(self, database: str | Path, vendor: str, *, lasting: bool = False) -> None:
+        url = _url(database)
+        self._shown = url.render_as_string(hide_password=True)
+        with self._as_failures():
+            self._engine = _engine(url, lasting)
+            _prepare(self._engine, self._shown, vendor)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session; what it changed is kept when the block ends, all of it or nothing. Errors: Failure"""
+        with self._as_failures(), Session(self._engine) as session, session.begin():
             yield session
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise Failure(f"There is no driver for {shown}: {error}.", _ADDRESS) from None
-    except IntegrityError:
-        hint = "Run it again."
-        raise Failure("Another command changed the same at the same time; this one changed nothing.", hint) from None
-    except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        hint = "Check --database, and that its server runs and lets you in."
-        raise Failure(f"The database {shown} cannot be used: {reason}.", hint) from None
+
+    @contextmanager
+    def _as_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (NoSuchModuleError, ModuleNotFoundError) as error:
+            raise Failure(f"There is no driver for {self._shown}: {error}.", _ADDRESS) from None
+        except IntegrityError:
+            reason = "Another command changed the same at the same time; this one changed nothing."
+            raise Unavailable(reason, "Run it again.") from None
+        except DBAPIError as error:
+            reason = " ".join(str(error.orig).split())
+            hint = "Check --database, and that its server runs and lets you in."
+            raise Unavailable(f"The database {self._shown} cannot be used: {reason}.", hint) from None
+        except PoolTimeout:
+            reason = "All connections to the database are in use."
+            raise Unavailable(reason, "Wait, or run fewer threads.") from None
+
+
+@contextmanager
+def transaction(database: str | Path, vendor: str) -> Iterator[Session]:
+    """One transaction on the store of this vendor, as `Database` has them. Errors: Failure"""
+    with Database(database, vendor).transaction() as session:
+        yield session
 
 
 def file_of(database: str | Path) -> Path | None:
@@ -241,10 +300,12 @@ def _url(database: str | Path) -> URL:
 _ADDRESS = "Give --database as sqlite:///FILE, or as postgresql://USER@HOST/NAME with psycopg installed."
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, lasting: bool) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
+        if lasting:  # pre_ping: the database's server may have been started anew in between
+            return create_engine(url, pool_pre_ping=True)
         return create_engine(url, poolclass=NullPool)
     if url.database and not url.query:
         os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))  # who has what is nobody else's business
@@ -279,6 +340,9 @@ def _prepare_once(engine: Engine, shown: str, vendor: str) -> None:
         if Store.__tablename__ not in there:
             raise Failure(f"The database {shown} holds something else.", "Name an empty one, or none for a new file.")
         version = session.scalar(select(Store.version))
+        if version == 1 and session.scalar(select(Store.vendor)) == vendor:
+            _upgrade(session)
+            version = SCHEMA_VERSION
         if version != SCHEMA_VERSION:
             raise Failure(
                 f"The database {shown} has version {version}; this licd-vendor works with version {SCHEMA_VERSION}.",
@@ -290,6 +354,15 @@ def _prepare_once(engine: Engine, shown: str, vendor: str) -> None:
                 f"The database {shown} is of the vendor {ours}; the keys are of {vendor}.",
                 "Name the folder of that vendor with --dir, or another --database.",
             )
+
+
+def _upgrade(session: Session) -> None:
+    """What version 2 has and version 1 had not."""
+    Base.metadata.create_all(session.connection())  # the new tables
+    session.execute(text("ALTER TABLE orders ADD COLUMN allow_weak BOOLEAN DEFAULT FALSE NOT NULL"))
+    session.execute(text("ALTER TABLE install_requests ADD COLUMN code_id INTEGER REFERENCES codes (id)"))
+    session.execute(text("CREATE UNIQUE INDEX install_requests_code_id ON install_requests (code_id)"))
+    session.execute(update(Store).values(version=SCHEMA_VERSION))
 
 
 def lock(session: Session, customer: str) -> None:

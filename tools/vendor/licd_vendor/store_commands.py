@@ -1,12 +1,13 @@
-"""The commands of licd-vendor that need the store: orders, install requests, issuing, history.
+"""The commands of licd-vendor that need the store: orders, codes, install requests, issuing, history, the server.
 
-What they do stands in desk.py, which is imported only when one of them runs: SQLAlchemy is an extra, and who keeps no
-books needs it not.
+What they do stands in desk.py and online_desk.py, which are imported only when one of them runs: SQLAlchemy and the
+like are extras, and who keeps no books needs them not.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="may be moved so many times (default: %(default)s)",
     )
+    new.add_argument("--allow-weak", action="store_true", help="also for devices that show too little of themselves")
     new.set_defaults(run=_later("order_new"))
 
     listing = orders.add_parser("list", help="list orders")
@@ -51,15 +53,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _add_json(showing)
     showing.set_defaults(run=_later("order_show"))
 
-    setting = orders.add_parser("set", help="change how many devices or re-hosts an order allows")
+    setting = orders.add_parser("set", help="change what an order allows")
     _add_order(setting)
     setting.add_argument("--devices", type=_number(1), metavar="N", help="for so many devices")
     setting.add_argument("--rehosts", type=_number(0), metavar="N", help="may be moved so many times")
+    weak = setting.add_mutually_exclusive_group()
+    weak.add_argument("--allow-weak", action="store_true", default=None, help="also for devices that show too little")
+    weak.add_argument("--refuse-weak", action="store_false", dest="allow_weak", default=None, help="not for those")
     setting.set_defaults(run=_later("order_set"))
 
     ending = orders.add_parser("end", help="issue nothing more for an order")
     _add_order(ending)
     ending.set_defaults(run=_later("order_end"))
+
+    _add_codes(commands)
 
     requests = commands.add_parser("install-request", help="ask devices who they are")
     asking = requests.add_subparsers(required=True, metavar="COMMAND").add_parser("new", help="make an install request")
@@ -108,6 +115,51 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     of.add_argument("--order", type=_number(1), metavar="ORDER", help="for this order")
     _add_json(history)
     history.set_defaults(run=_later("history"))
+    _add_serve(commands)
+
+
+def _add_codes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    codes = commands.add_parser("code", help="keep activation codes").add_subparsers(required=True, metavar="COMMAND")
+    new = codes.add_parser("new", help="make an activation code for devices of an order")
+    _add_order(new)
+    new.add_argument(
+        "--expires-days", type=_number(1, 3650), default=90, metavar="N", help="for so long (default: %(default)s)"
+    )
+    new.add_argument(
+        "--devices", type=_number(1), default=1, metavar="N", help="for so many devices (default: %(default)s)"
+    )
+    new.set_defaults(run=_later("code_new", "online_desk"))
+
+    listing = codes.add_parser("list", help="list the codes of an order; not the codes themselves")
+    _add_order(listing)
+    _add_json(listing)
+    listing.set_defaults(run=_later("code_list", "online_desk"))
+
+    ending = codes.add_parser("end", help="issue nothing more for a code")
+    ending.add_argument("code", type=_number(1), metavar="ID", help="its number; code list shows it")
+    ending.set_defaults(run=_later("code_end", "online_desk"))
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serving = commands.add_parser("serve", help="answer devices over the network")
+    serving.add_argument(
+        "--listen", type=_place, default="127.0.0.1:8443", metavar="HOST:PORT", help="where (default: %(default)s)"
+    )
+    serving.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS, with this certificate chain (PEM)")
+    serving.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key (PEM)")
+    serving.add_argument(
+        "--behind-proxy", action="store_true", help="one reverse proxy is in front: plain HTTP, it says who asks"
+    )
+    serving.add_argument("--access-log", type=Path, metavar="FILE", help="a line a request; default: standard error")
+    passphrase.add_options(serving)
+    serving.set_defaults(run=_later("serve", "online_desk"))
+
+
+def _place(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not host or not colon or not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
+        raise argparse.ArgumentTypeError("must be HOST:PORT, such as 0.0.0.0:8443 or [::]:8443")
+    return text
 
 
 def _add_order(parser: argparse.ArgumentParser) -> None:
@@ -148,18 +200,22 @@ def _weights(text: str) -> dict[str, int]:
     return weights
 
 
-def _later(name: str) -> Callable[[argparse.Namespace], int]:
-    """The function of desk.py with this name, imported when it is called."""
+_EXTRA = {"sqlalchemy": "SQLAlchemy", "flask": "Flask", "waitress": "waitress", "cheroot": "cheroot"}
+
+
+def _later(name: str, module: str = "desk") -> Callable[[argparse.Namespace], int]:
+    """The function of this module with this name, imported when it is called."""
 
     def run(arguments: argparse.Namespace) -> int:
         try:
-            from licd_vendor import desk  # noqa: PLC0415  (see above)
+            command: Callable[[argparse.Namespace], int]
+            command = getattr(importlib.import_module(f"licd_vendor.{module}"), name)
+            return command(arguments)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "sqlalchemy":
+            missing = _EXTRA.get((error.name or "").partition(".")[0])
+            if missing is None:
                 raise
             hint = "Install it: pip install 'licd[vendor]'. The commands init, sign and show work without."
-            raise Failure("Orders are kept with SQLAlchemy, which is not installed.", hint) from None
-        command: Callable[[argparse.Namespace], int] = getattr(desk, name)
-        return command(arguments)
+            raise Failure(f"This command needs {missing}, which is not installed.", hint) from None
 
     return run
