@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from licd.cli import seat_commands
+from licd.cli import activate_commands, seat_commands
 from licd.daemon import config, methods
 from licd.device import machine
 from licd.license import install
 from licd.rpc import client
+from licd_vendor import serve
 
 LICD = Path(__file__).parent.parent / "licd"
 MODULES = sorted(path.relative_to(LICD).with_suffix("").as_posix() for path in LICD.rglob("*.py"))
@@ -23,11 +24,20 @@ MAY_USE = {
     "device": {"durable"},
     "license": {"rpc.errors", "durable"},
     "seats": {"rpc.errors", "durable"},
+    "online": {"license"},
     "daemon": {"rpc", "license", "device", "seats"},
-    "cli": {"rpc", "license", "device", "seats"},
+    "cli": {"rpc", "license", "device", "seats", "online"},
 }
 PURE = [
-    *("rpc/wire", "rpc/errors", "license/document", "license/lines", "license/members", "license/dates"),
+    *(
+        "rpc/wire",
+        "rpc/errors",
+        "license/document",
+        "license/code",
+        "license/lines",
+        "license/members",
+        "license/dates",
+    ),
     *("license/binding", "license/versions", "license/terms", "device/fingerprint", "device/placeholders"),
     *("seats/events", "daemon/recognition", "seats/frames", "seats/pool", "seats/ledger"),
 ]
@@ -61,5 +71,7 @@ def test_a_pure_module_imports_no_clock_no_file_no_socket_and_no_chance(module: 
 
 def test_what_stands_twice_because_of_the_direction_of_imports_is_the_same() -> None:
     assert (install.PHYSICAL, install.VM, install.CONTAINER) == (machine.PHYSICAL, machine.VM, machine.CONTAINER)
+    for each in ("CODE", "INSTALL_REQUEST", "LICENSE_REQUEST", "LICENSE_FILE"):
+        assert getattr(activate_commands, each) == getattr(serve, each)
     assert seat_commands.MAX_CONFIRMS == methods.MAX_CONFIRMS
     assert Path(client.DEFAULT_SOCKET) == config.Config().socket

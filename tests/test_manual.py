@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from licd.cli import activate_commands, problems
 from licd.cli import main as cli
-from licd.cli import problems
 from licd.daemon import clients, config, connection, installed, main, methods, notify, reload, state
 from licd.device import clock
 from licd.device.fingerprint import DEFAULT_SHARE
@@ -72,7 +72,11 @@ NUMBERS = {
         f"at most {journal.MAX_KEPT_ASIDE} of them",
     ],
     "licd.conf.5": [f"Administrators get {clients.ADMIN_SPARE} more"],
-    "licd-cli.1": [f"else {client.DEFAULT_SOCKET}"],
+    "licd-cli.1": [
+        f"else {client.DEFAULT_SOCKET}",
+        f"vendor's server {activate_commands.TIMEOUT_S:g}.",
+        f"busy for at most {activate_commands.MAX_PAUSE_S} seconds",
+    ],
     "licd-rpc.7": [
         f"listens on a Unix stream socket, {config.Config().socket}",
         f"at most {clients.MAX_MESSAGE_BYTES} bytes",
