@@ -13,6 +13,7 @@ from tests.support.books import Books
 from tests.support.cli import Run, Start, peers, runner
 from tests.support.daemon import Daemon
 from tests.support.device import device
+from tests.support.site import Site
 
 
 @pytest.fixture
@@ -40,6 +41,19 @@ def stopped() -> Iterator[Daemon]:
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """licd-cli in this process."""
     return runner(capsys)
+
+
+@pytest.fixture
+def licd_cli(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
+    """licd-cli in this process, asking the daemon that the test module has."""
+    return runner(capsys, "--socket", daemon.socket)
+
+
+@pytest.fixture
+def site(folder: Path) -> Iterator[Site]:
+    """A device in the field, the server of tests/vectors/machines, started. Needs site.NEEDS."""
+    with Site(folder) as site:
+        yield site.start()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from licd.device.fingerprint import DEFAULT_SHARE, DEFAULT_WEIGHTS
 from licd.license.document import b64url
 from licd.license.install import LicenseRequest, verify_license_request
 from tests.support import machines
-from tests.support.cli import Run, runner
+from tests.support.cli import Run
 from tests.support.daemon import Daemon
 from tests.support.device import vendor
 from tests.support.needs import needs_umockdev
@@ -30,11 +30,6 @@ def daemon(folder: Path) -> Iterator[Daemon]:
     with Daemon(folder, wrap=machines.wrap("server")) as daemon:
         vendor().write_profile(daemon.vendors)
         yield daemon.start()
-
-
-@pytest.fixture
-def licd_cli(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys, "--socket", daemon.socket)
 
 
 @pytest.fixture

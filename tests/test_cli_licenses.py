@@ -14,7 +14,7 @@ import pytest
 
 import licd
 from licd.cli import problems
-from tests.support.cli import AHEAD, LICENSES, Run, command, runner
+from tests.support.cli import AHEAD, LICENSES, Run, command
 from tests.support.daemon import Daemon
 from tests.support.device import vendor
 
@@ -24,11 +24,6 @@ def daemon(folder: Path) -> Iterator[Daemon]:
     with Daemon(folder) as daemon:
         vendor().write_profile(daemon.vendors)
         yield daemon.start()
-
-
-@pytest.fixture
-def licd_cli(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys, "--socket", daemon.socket)
 
 
 @pytest.fixture

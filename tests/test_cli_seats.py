@@ -24,11 +24,6 @@ def daemon() -> Iterator[Daemon]:
         yield licd
 
 
-@pytest.fixture
-def licd_cli(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys, "--socket", daemon.socket)
-
-
 def test_leases_are_fetched_page_after_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = Peer(
         f"{folder}/s",

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ CHANGED, COPY = "server: board and disks swapped", "server: disks cloned to anot
 
 
 @pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
+def site(site: Site) -> Site:
     """Installed on the server."""
-    with Site(folder) as site:
-        site.start().install()
-        yield site
+    site.install()
+    return site
 
 
 def fingerprint(site: Site, vendor: str = "acme", **params: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,10 @@ CHANGED, COPY = "server: board and disks swapped", "server: disks cloned to anot
 
 
 @pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
+def site(site: Site) -> Site:
     """Installed on the server."""
-    with Site(folder) as site:
-        site.start().install()
-        yield site
+    site.install()
+    return site
 
 
 # --- the device key ------------------------------------------------------------------------------------------

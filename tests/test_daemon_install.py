@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from tests.support.site import ACME, NEEDS, UMBRA, Asked, Site
 pytestmark = NEEDS
 
 OTHER_KEY = public_key(Ed25519PrivateKey.from_private_bytes(bytes(32)))
-
-
-@pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    with Site(folder) as site:
-        yield site.start()
 
 
 # --- asked again ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,6 @@ from tests.support.site import ACME, NEEDS, UMBRA, Asked, Site, edited
 from tests.support.strace import injected
 
 pytestmark = NEEDS
-
-
-@pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    with Site(folder) as site:
-        yield site.start()
 
 
 # --- a state folder that is full, read-only or damaged -------------------------------------------------------
