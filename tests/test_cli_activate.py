@@ -18,6 +18,7 @@ from licd.cli.activate_commands import CODE, INSTALL_REQUEST, LICENSE_FILE, LICE
 from licd.license import code
 from licd.online import failures
 from tests.support import peer as licd
+from tests.support import pki
 from tests.support.cli import ENVIRONMENT, Done, Run, Start, command
 from tests.support.https import Script, Server, Web, answer, cut, say, silence, web
 from tests.support.peer import Peer
@@ -292,6 +293,19 @@ def test_with_a_code_both_documents_come_from_the_vendor_s_server(run: Run, fold
         f"3/4 asking {url} for the license file\n"
         "4/4 putting the license file in force\n"
     )
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_document_of_another_vendor_than_the_one_asked_is_not_passed_on(run: Run, folder: Path, second: bool) -> None:
+    umbra = pki.Vendor("umbra", ("umb.*",))
+    foreign = [answer(200, umbra.install_request(), INSTALL_REQUEST), answer(200, umbra.license_file(), LICENSE_FILE)]
+    scripts = (ASKED, foreign[1]) if second else (foreign[0], FILE)
+    with Both(folder, *scripts) as both:
+        done = activate(run, both, *GROUPED.split())
+        assert both.methods == ["server.status", *(["install.import", "install.request"] if second else [])]
+    assert done.status == problems.UNREACHABLE
+    assert "(NOT_THE_VENDOR)" in done.err
+    assert "umbra" in done.err
 
 
 def test_with_an_install_request_only_the_license_file_comes_from_there(run: Run, folder: Path, tmp_path: Path) -> None:

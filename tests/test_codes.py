@@ -160,7 +160,9 @@ def test_nothing_more_is_issued_for_a_code_that_was_ended_but_the_file_is_given_
     assert web.refusal(Machine(2).request(asked)) == "ASK_VENDOR"
 
 
-def test_wrong_unknown_expired_and_ended_codes_get_the_same_answer(books: Books, capsys: Capture) -> None:
+def test_wrong_unknown_expired_and_ended_codes_and_those_of_ended_orders_get_one_answer(
+    books: Books, capsys: Capture
+) -> None:
     number, web = books.order(), books.web()
     made, ended, expired = (books.code(number, capsys) for _ in range(3))
     assert books.run("code", "end", 2) == 0
@@ -170,9 +172,11 @@ def test_wrong_unknown_expired_and_ended_codes_get_the_same_answer(books: Books,
         web.post("/install-request", each)
         for each in (wrong, code.encode(b"0123456789"), ended, expired, "", made.upper(), b"\xff\x00")
     ]
+    assert web.install_request(made)
+    assert books.run("order", "end", number) == 0
+    answers.append(web.post("/install-request", made))
     assert {answer.data for answer in answers} == {answers[0].data}
     assert (problem(answers[0])["name"], answers[0].status_code) == ("UNKNOWN_CODE", 404)
-    assert web.install_request(made)
 
 
 # --- too many wrong ones --------------------------------------------------------------------------------------------
@@ -217,13 +221,14 @@ def test_the_addresses_of_one_ipv6_network_are_one_and_of_ipv4_mapped_ones_too(b
     assert status("2001:db8:0:2::1") == 404
 
 
-def test_a_thousand_wrong_codes_an_hour_are_too_many_wherever_they_come_from(books: Books, capsys: Capture) -> None:
+def test_a_thousand_wrong_codes_an_hour_put_off_more_wrong_ones_and_no_right_one(books: Books, capsys: Capture) -> None:
     made, web = books.code(books.order(), capsys), books.web()
     rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999) "
     change(books, f"{rows} INSERT INTO tries (at, address) SELECT unixepoch() - 1800, 'a' || i FROM n")
     web.install_request(made)
     assert web.post("/install-request", "wrong").status_code == 404
-    refused = web.post("/install-request", made)
+    web.install_request(made)
+    refused = web.post("/install-request", "wrong")
     assert refused.status_code == 429
     assert 1780 <= int(refused.headers["Retry-After"]) <= 1800
     change(books, "UPDATE tries SET at = at - 1801 WHERE id > 0")

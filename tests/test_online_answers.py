@@ -58,8 +58,14 @@ def test_a_connection_that_ends_in_the_middle_is_told_as_that(
     assert error.kind == failures.CUT
 
 
-def test_a_document_whose_end_is_only_the_end_of_a_cut_connection_does_not_count() -> None:
-    assert fails_with(cut(head(200, REQUEST) + b"a docum")).kind == failures.CUT
+@pytest.mark.parametrize("end", [say, cut])
+def test_a_document_whose_end_is_only_that_of_the_connection_does_not_count(end: Callable[[bytes], Script]) -> None:
+    assert fails_with(end(head(200, REQUEST) + b"a docum")).kind == failures.CUT
+
+
+def test_a_chunk_of_negative_length_is_no_http() -> None:
+    sent = head(200, REQUEST, Transfer_Encoding="chunked") + b"-5\r\na doc\r\n0\r\n\r\n"
+    assert fails_with(say(sent)).kind == failures.NOT_LICD
 
 
 def test_an_answer_before_the_request_is_read_is_heard() -> None:
@@ -305,6 +311,7 @@ def test_trouble_of_the_server_itself_is_told_as_that(script: Script, status: in
         ({"Retry_After": "Wed, 21 Oct 2015 07:29:30 GMT"}, None),
         ({}, None),
         ({"Retry_After": "-5"}, None),
+        ({"Retry_After": f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
         ({"Retry_After": "1.5"}, None),
         ({"Retry_After": "٣"}, None),
         ({"Retry_After": "9999999999"}, None),

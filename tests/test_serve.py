@@ -317,13 +317,22 @@ def test_only_behind_a_proxy_does_the_header_say_who_asks_and_only_its_last_addr
         assert books.log[-1].split()[1] == address
 
 
-@pytest.mark.parametrize("forwarded", ["", "unknown", "1.2.3.4:55", "\x1b[31m", "x" * 5000, "a b"])
+@pytest.mark.parametrize("forwarded", ["", "unknown", "1.2.3.4:5:5", "\x1b[31m", "x" * 5000, "a b"])
 def test_an_address_that_is_none_is_not_written_but_counted(books: Books, forwarded: str) -> None:
     web = books.web(behind_proxy=True)
     for _ in range(11):
         answer = web.post("/install-request", "wrong", headers={"X-Forwarded-For": forwarded})
     assert answer.status_code == 429
     assert books.log[-1].split()[1] in ("-", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [("1.2.3.4:55", "1.2.3.4"), ("[2001:db8::7]:443", "2001:db8::7"), ("2001:db8::7", "2001:db8::7")],
+)
+def test_an_address_may_come_with_its_port(books: Books, forwarded: str, address: str) -> None:
+    books.web(behind_proxy=True).post("/install-request", "wrong", headers={"X-Forwarded-For": forwarded})
+    assert books.log[-1].split()[1] == address
 
 
 # --- the access log -------------------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from licd.cli.output import fill, span
 from licd.cli.problems import Problem
 from licd.cli.request_commands import show_concerns
 from licd.license import code
+from licd.license.document import parse
 from licd.online import failures
 from licd.online.failures import OnlineError
 from licd.rpc.client import CallError, Client
+from licd.rpc.errors import Refused
 
 CODE = "application/vnd.licd.code"
 INSTALL_REQUEST = "application/vnd.licd.install-request"
@@ -43,9 +45,11 @@ def ask_activate(licd: Client, args: Namespace) -> Answer:
         _step(1, "taking in the install request {file}", file=args.install_request)
     else:
         symbols = _given(args.code) if args.code else _typed()
-        url = _base(_url_of(licd, args.vendor))
+        vendor = _vendor_of(licd, args.vendor)
+        url = _base(vendor.get("url"))
         _step(1, "asking {url} for the install request", url=url)
         document = _post(f"{url}/install-request", symbols.encode(), (CODE, INSTALL_REQUEST), args)
+        _check_vendor(document, vendor.get("vendor"), url)
     taken = as_map(licd.call("install.import", document=document))
     url = _base(taken.get("url"))
 
@@ -55,6 +59,7 @@ def ask_activate(licd: Client, args: Namespace) -> Answer:
 
     _step(3, "asking {url} for the license file", url=url)
     document = _post(f"{url}/license-file", made["document"].encode(), (LICENSE_REQUEST, LICENSE_FILE), args)
+    _check_vendor(document, taken["vendor"], url)
 
     _step(4, "putting the license file in force")
     return as_map(licd.call("license.import", document=document))
@@ -113,8 +118,8 @@ def _base(url: Any) -> str:
     return str(url).rstrip("/")
 
 
-def _url_of(licd: Client, vendor: str | None) -> Any:
-    """Where a code goes: to the one vendor with an address, or to the one named."""
+def _vendor_of(licd: Client, vendor: str | None) -> Answer:
+    """Whose code it is, and so where it goes: the one vendor with an address, or the one named."""
     rows = [as_map(row) for row in as_map(licd.call("server.status")).get("vendors") or ()]
     if vendor is not None:
         known = ", ".join(str(row.get("vendor")) for row in rows) or "none"
@@ -124,7 +129,20 @@ def _url_of(licd: Client, vendor: str | None) -> Any:
     rows = [row for row in rows if row.get("url") is not None]
     if len(rows) > 1:
         raise Problem(problems.SEVERAL_VENDORS, vendors=", ".join(sorted(str(row.get("vendor")) for row in rows)))
-    return rows[0]["url"] if rows else None
+    return rows[0] if rows else {}
+
+
+def _check_vendor(document: bytes, vendor: Any, url: str) -> None:
+    """Nothing, if the document names the vendor that was asked, or cannot be read; licd verifies all else.
+
+    Errors: Problem NOT_THE_VENDOR
+    """
+    try:
+        named = parse(document)[0].records[0].value.get("vendor")
+    except Refused:
+        return
+    if named != vendor:
+        raise Problem(problems.NOT_THE_VENDOR, host=url, reason=fill("its document is of {vendor}", vendor=named))
 
 
 def _post(url: str, body: bytes, types: tuple[str, str], args: Namespace) -> bytes:

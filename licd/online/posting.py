@@ -130,12 +130,16 @@ def _redirected(where: Address, answer: _Answer) -> str:
 
 
 class _Answer(NamedTuple):
-    """`body` is None if it has more than MAX_DOCUMENT_BYTES; then the rest was never read."""
+    """`body` is None if it has more than MAX_DOCUMENT_BYTES; then the rest was never read.
+
+    whole: it told its own end; else that is the connection's, which anybody on the way can bring about
+    """
 
     host: str
     status: int
     headers: Message
     body: bytes | None
+    whole: bool
 
     @property
     def type(self) -> str:
@@ -155,17 +159,18 @@ def _exchange(where: Address, body: bytes, headers: dict[str, str], ca_file: str
         with connection.getresponse() as response:
             if stream.ended:  # the head has no last line
                 raise http.client.IncompleteRead(b"")
-            return _Answer(where.host, response.status, response.headers, _read(response))
+            whole = response.chunked or response.length is not None  # RFC 9112, 6.3
+            return _Answer(where.host, response.status, response.headers, _read(response), whole)
     except TimeoutError:
         raise OnlineError(NO_ANSWER, host=where.host, reason="there was no answer in time") from None
     except (http.client.IncompleteRead, http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError):
         raise OnlineError(CUT, host=where.host, reason="it was closed") from None
-    except http.client.HTTPException:
+    except ssl.SSLError as error:
+        raise OnlineError(UNTRUSTED, host=where.host, reason=why_untrusted(error)) from None
+    except (http.client.HTTPException, ValueError):  # ValueError: a chunk of negative length
         if stream is not None and stream.ended:
             raise OnlineError(CUT, host=where.host, reason="it was closed") from None
         raise OnlineError(NOT_LICD, host=where.host, reason="the answer is not HTTP") from None
-    except ssl.SSLError as error:
-        raise OnlineError(UNTRUSTED, host=where.host, reason=why_untrusted(error)) from None
     except OSError as error:
         raise OnlineError(CUT, host=where.host, reason=error.strerror or "it was closed") from None
     finally:
@@ -204,6 +209,8 @@ def _document(answer: _Answer, accept: str) -> bytes:
         raise OnlineError(NOT_LICD, host=answer.host, reason=_what_instead(answer))
     if answer.body is None:
         raise OnlineError(TOO_LARGE, host=answer.host, limit=MAX_DOCUMENT_BYTES)
+    if not answer.whole:
+        raise OnlineError(CUT, host=answer.host, reason="it was closed, and the answer has no length")
     return answer.body
 
 
@@ -248,5 +255,5 @@ def _retry_after(answer: _Answer) -> int | None:
         until = parsedate_to_datetime(text)
         since = parsedate_to_datetime(answer.headers.get("Date", ""))
         return max(0, round((until - since).total_seconds()))
-    except (ValueError, TypeError):  # TypeError: one of them without its time zone
+    except (ValueError, TypeError, OverflowError):  # TypeError: one of them without its time zone
         return None

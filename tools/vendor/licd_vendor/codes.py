@@ -1,8 +1,8 @@
 """Activation codes 16 + 6: made and shown once, then known by their hash only; and how many wrong ones are too many.
 
 A code that is wrong, unknown, expired or ended is the same to who asks: the same work, the same answer, one more try.
-Tries are counted in the store, which all processes of the server share. Who has used his up gets no answer to a right
-code either, for otherwise he could go on trying.
+Tries are counted in the store, which all processes of the server share. An address that has used its own up gets no
+answer to a right code either, for otherwise it could go on trying; when all together have, only wrong ones are put off.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def install_request(
         _check_tries(session, address, now)
         id = _find(session, sent, now)
         if id is None:
+            if seconds := _wait(session, now, HOUR_S, MAX_OF_ALL, None):  # a right code is not kept out by others
+                raise Refused(TOO_MANY_TRIES, seconds=seconds)
             session.execute(delete(Try).where(Try.at < now - HOUR_S))
             session.add(Try(at=now, address=address))
     if id is None:
@@ -129,7 +131,7 @@ def _find(session: Session, sent: bytes, now: float) -> int | None:
     try:
         wanted = _hash(code.decode(sent.decode("ascii")))
     except ValueError:
-        wanted = _hash(sent)  # no code has it; it is looked for all the same
+        wanted = _hash(b"-" + sent)  # no code has it, not even as bare bytes; it is looked for all the same
     # By the hash: how long an index takes over that says nothing of the secret.
     row = session.scalar(select(Code).where(Code.hash == wanted))
     if row is None or not hmac.compare_digest(row.hash, wanted) or not _is_valid(row, now):
@@ -138,7 +140,7 @@ def _find(session: Session, sent: bytes, now: float) -> int | None:
 
 
 def _is_valid(row: Code, now: float) -> bool:
-    return row.ended is None and timestamp(now) < row.expires
+    return row.ended is None and row.order.ended is None and timestamp(now) < row.expires
 
 
 def _hash(secret: bytes) -> bytes:
@@ -147,11 +149,7 @@ def _hash(secret: bytes) -> bytes:
 
 def _check_tries(session: Session, address: str, now: float) -> None:
     """Nothing, if he may try once more. Errors: TOO_MANY_TRIES"""
-    waits = [
-        _wait(session, now, TEN_MINUTES_S, MAX_OF_AN_ADDRESS, address),
-        _wait(session, now, HOUR_S, MAX_OF_ALL, None),
-    ]
-    if seconds := max(waits):
+    if seconds := _wait(session, now, TEN_MINUTES_S, MAX_OF_AN_ADDRESS, address):
         raise Refused(TOO_MANY_TRIES, seconds=seconds)
 
 

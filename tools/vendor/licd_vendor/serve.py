@@ -141,8 +141,12 @@ def _body(media_type: str, most: int) -> bytes:
 
 
 def _address() -> str:
+    text = request.remote_addr or ""
+    if text.startswith("[") or text.count(":") == 1:  # some proxies write the port, too
+        text = text.rpartition(":")[0] if not text.endswith("]") else text
+        text = text.strip("[]")
     try:
-        found = ipaddress.ip_address(request.remote_addr or "")
+        found = ipaddress.ip_address(text)
     except ValueError:  # a proxy may send anything, and it goes into a log
         return "-"
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
@@ -200,7 +204,7 @@ def _add_answers(app: Flask) -> None:
 def _note(reason: str) -> None:
     """For who runs the server. What the device sent may stand in it, so nothing that plays with a terminal."""
     ids = "".join(f" {name}={id}" for name, id in g.ids.items())
-    print(f"{timestamp(time.time())} {show.plain(reason)}{ids}", file=sys.stderr, flush=True)
+    _to_stderr(f"{timestamp(time.time())} {show.plain(reason)}{ids}")
 
 
 # --- the access log -------------------------------------------------------------------------------------------------
@@ -219,7 +223,7 @@ def _add_log(app: Flask, write: AccessLog) -> None:
     @app.after_request
     def _(response: Response) -> Response:
         # A server that closes on a body it has not read resets the connection, and the answer may be lost with it.
-        with contextlib.suppress(HTTPException, OSError):
+        with contextlib.suppress(Exception):  # also cheroot's own; the answer stands already
             request.get_data(cache=False)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -232,7 +236,8 @@ def _add_log(app: Flask, write: AccessLog) -> None:
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # at once: threads write here side by side
+    sys.stderr.flush()
 
 
 def log_to(path: Path) -> AccessLog:

@@ -43,6 +43,7 @@ from licd_vendor.keys import Failure
 
 SCHEMA_VERSION = 2
 BUSY_S = 60  # how long a command waits for another one; each takes a fraction of a second
+SERVER_BUSY_S = 5  # and the server: who asks it waits half a minute at most, and is better told to come again
 SALT_BYTES = 16
 
 Id = Annotated[str, mapped_column(String(64))]  # an id as documents have it
@@ -309,7 +310,7 @@ def _engine(url: URL, lasting: bool) -> Engine:
         return create_engine(url, poolclass=NullPool)
     if url.database and not url.query:
         os.close(os.open(url.database, os.O_RDWR | os.O_CREAT, 0o600))  # who has what is nobody else's business
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_S})
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": SERVER_BUSY_S if lasting else BUSY_S})
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _: Any) -> None:
