@@ -26,7 +26,7 @@ class Device:
         self._boot_id = boot_id
         self._read = read
         self._readings: tuple[Reading, ...] | None = None
-        self._identity: Identity | None = None
+        self.identity: Identity | None = None  # the device key
         self._same: set[str] = set()  # digests of files whose device this was, seen by this process
         self.problem: str | None = None  # why there is no device key
 
@@ -65,7 +65,7 @@ class Device:
         all_known: no other file was in force, which cannot be read now but may be bound to the key
         """
         try:
-            self._identity = identity.load(self._path)
+            self.identity = identity.load(self._path)
         except identity.Damaged as damaged:
             self.problem = (
                 f"{damaged}; restore it from a backup, or remove it and, after a restart, export new license requests"
@@ -73,23 +73,23 @@ class Device:
         except OSError as error:
             self.problem = f"{self._path} cannot be read: {error.strerror}"
         else:
-            if self._identity is None:
+            if self.identity is None:
                 self._renew(identity.make(self.readings), writable)
             elif all_known and not self._is_bound(files):
-                self._settle(self._identity, writable)
+                self._settle(self.identity, writable)
 
     def _settle(self, known: Identity, writable: bool) -> None:
         if known.is_of_another_machine(self.readings):
-            self._identity = None
+            self.identity = None
             self._renew(identity.make(self.readings), writable)
-            if self._identity is not None:
+            if self.identity is not None:
                 log.write(
                     log.NOTICE, "this is the image of another machine, and no license is bound to it: new device key"
                 )
         elif writable and (now := known.seen_on(self.readings)) != known:
             with contextlib.suppress(OSError):  # it follows at a later start
                 identity.save(self._path, now)
-                self._identity = now
+                self.identity = now
 
     def _renew(self, made: Identity, writable: bool) -> None:
         if not writable:
@@ -100,20 +100,16 @@ class Device:
         except OSError as error:
             self.problem = f"{self._path} cannot be written: {error.strerror}"
         else:
-            self._identity = made
+            self.identity = made
 
     def _is_bound(self, files: Mapping[str, LicenseFile]) -> bool:
         return any(
             file.device is not None and file.device.key == self.public_key(file.vendor) for file in files.values()
         )
 
-    @property
-    def identity(self) -> Identity | None:
-        return self._identity
-
     def public_key(self, vendor: str) -> str | None:
         """What this vendor's documents call this device; None if there is no key."""
-        return None if self._identity is None else public_key(self._identity.key(vendor))
+        return None if self.identity is None else public_key(self.identity.key(vendor))
 
     # --- recognition -----------------------------------------------------------------------------------------
 

@@ -55,7 +55,6 @@ class Postgres:
     def _run(self, *command: str | Path) -> None:
         assert _BINARIES is not None
         # Its own output goes away: pg_ctl's server would hold a pipe open.
-        as_user = {"user": self._user} if os.geteuid() == 0 else {}
         subprocess.run(
             [_BINARIES / command[0], *command[1:]],
             check=True,
@@ -63,7 +62,7 @@ class Postgres:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **as_user,  # type: ignore[call-overload]
+            user=self._user if os.geteuid() == 0 else None,
         )
 
 
