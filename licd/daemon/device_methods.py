@@ -88,5 +88,5 @@ def _without(tags: Tags, gone: list[str]) -> Tags:
     try:
         return without(tags, gone)
     except KeyError as error:
-        known = ", ".join([*dict.fromkeys(FACTORS.values()), *FACTORS])
+        known = ", ".join(dict.fromkeys([*FACTORS.values(), *FACTORS]))  # some kinds have but one factor, of their name
         raise Refused(BAD_PARAMS, reason=f"without names {error.args[0]}; known are {known}") from None
