@@ -28,9 +28,9 @@ LINES = VENDOR.license_lines(lines=[{"name": "kso.scales", "seats": 3}, {"name":
 FILE = b"".join(LINES)
 
 
-def refused(data: bytes) -> Refused:
+def refused(data: bytes, *most: int) -> Refused:
     with pytest.raises(Refused) as caught:
-        document.parse(data)
+        document.parse(data, *most)
     assert caught.value.message  # the data fill the sentence
     return caught.value
 
@@ -250,6 +250,15 @@ def test_what_is_over_a_limit_is_too_large(data: bytes, reason: str) -> None:
     found = refused(data)
     assert found.error is DOCUMENT_TOO_LARGE
     assert reason in found.message
+
+
+def test_a_delivery_is_as_large_as_its_reader_allows() -> None:
+    padded = FILE + b"#" * (document.MAX_DOCUMENT_BYTES - len(FILE))
+    document.parse(padded)
+    assert refused(padded + b"#").data["reason"] == "1048577 bytes, at most 1048576"
+    more = FILE + b"#" * (document.MAX_RENEWAL_BYTES - len(FILE))
+    document.parse(more, document.MAX_RENEWAL_BYTES)
+    assert refused(more + b"#", document.MAX_RENEWAL_BYTES).error is DOCUMENT_TOO_LARGE
 
 
 def test_a_file_at_the_limit_of_lines_is_accepted() -> None:

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from licd.license import document, install, trust
-from licd.license.document import INSTALL_REQUEST, LICENSE_FILE, LICENSE_REQUEST, WITHDRAWN
+from licd.license.document import (
+    INSTALL_REQUEST,
+    LICENSE_FILE,
+    LICENSE_REQUEST,
+    REFUSAL,
+    RENEWAL_REQUEST,
+    UNCHANGED,
+    WITHDRAWN,
+)
 from licd.rpc.errors import (
     BAD_CERTIFICATE,
     BAD_DOCUMENT,
@@ -36,6 +44,7 @@ from tests.support.installing import (
     b64url,
     no_answer,
     no_request,
+    read_or_refused,
     refused,
 )
 from tests.support.pki import DAY, NOW
@@ -177,6 +186,9 @@ _KINDS = {
     INSTALL_REQUEST: (ASKED, "an install request"),
     LICENSE_REQUEST: (ANSWER, "a license request"),
     WITHDRAWN: (VENDOR.withdrawn(), "a withdrawn list"),
+    RENEWAL_REQUEST: (pki.renewal_request(KEY, FILE).removesuffix(FILE), "a renewal request"),
+    UNCHANGED: (VENDOR.unchanged(), "an unchanged answer"),
+    REFUSAL: (VENDOR.refusal(), "a refusal"),
 }
 _READERS: dict[str, Callable[[bytes], object]] = {
     LICENSE_FILE: verify,
@@ -274,17 +286,10 @@ def test_a_withdrawn_signer_signs_no_install_request(void: bool) -> None:
 # --- any bytes --------------------------------------------------------------------------------------------------
 
 
-def _read_or_refused(read: Callable[[bytes], object], data: bytes) -> None:
-    try:
-        read(data)
-    except Refused as error:
-        assert error.message  # noqa: PT017  # the refusal itself is not what is asserted
-
-
 @given(st.binary(max_size=200), st.integers(0, len(ANSWER)), st.integers(0, 40))
 def test_any_bytes_put_anywhere_are_read_or_refused_by_name(data: bytes, at: int, cut: int) -> None:
-    _read_or_refused(install.verify_license_request, ANSWER[:at] + data + ANSWER[at + cut :])
-    _read_or_refused(asked, ASKED[:at] + data + ASKED[at + cut :])
+    read_or_refused(install.verify_license_request, ANSWER[:at] + data + ANSWER[at + cut :])
+    read_or_refused(asked, ASKED[:at] + data + ASKED[at + cut :])
 
 
 _values = st.recursive(

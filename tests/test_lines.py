@@ -172,6 +172,24 @@ def test_licenses_of_one_file_must_fit_each_other(lines: Iterable[Mapping[str, A
     assert refused(VENDOR.license_file(lines=lines)).error is BAD_DOCUMENT
 
 
+def _every(*days: int) -> list[dict[str, Any]]:
+    return [{"renewal": {"need": "optional", "every_days": each, "grace_days": each}} for each in days]
+
+
+def test_the_licenses_of_a_file_are_renewed_at_16_different_intervals_at_most() -> None:
+    never = {"renewal": {"need": "none"}}
+    assert len(verify(VENDOR.license_file(lines=[*_every(*range(1, 17)), *_every(16, 1), never])).lines) == 19
+    found = refused(VENDOR.license_file(lines=[*_every(*range(1, 18)), never]))
+    assert (found.error, found.data["line"]) == (BAD_DOCUMENT, 1)
+    assert "at more than 16 different intervals" in found.message
+
+
+def test_the_interval_of_the_first_line_counts_where_a_license_takes_it_over() -> None:
+    header = {"renewal": _every(100)[0]["renewal"]}
+    assert verify(VENDOR.license_file(lines=_every(*range(1, 17)), header=header)).seq == 1
+    assert refused(VENDOR.license_file(lines=[*_every(*range(1, 17)), {}], header=header)).error is BAD_DOCUMENT
+
+
 @pytest.mark.parametrize("name", ["acme.scales", "kso", "ksoscales", "ks"])
 def test_a_name_outside_the_profile_is_foreign(name: str) -> None:
     found = refused(VENDOR.license_file(lines=[{}, {"name": name}]))

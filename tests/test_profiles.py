@@ -23,14 +23,15 @@ from tests.support.trusting import FILE, VENDOR, flipped, refused, verify
 
 def test_profiles_are_loaded_by_folder_name(tmp_path: Path) -> None:
     VENDOR.write_profile(tmp_path, "shop-software", url="https://licenses.example.com/")
-    pki.Vendor("other", ("other.*", "scales")).write_profile(tmp_path)
+    pki.Vendor("other", ("other.*", "scales")).write_profile(tmp_path, ca=Path("/etc/ssl/other ca.pem"))
     (tmp_path / "README").write_text("notes")
     (tmp_path / ".hidden").mkdir()
     profiles = trust.load_profiles(tmp_path)
     assert list(profiles) == ["other", "shop-software"]
     found = profiles["shop-software"]
     assert (found.name, found.vendor, found.names) == ("shop-software", "acme", ("kso.*",))
-    assert found.url == "https://licenses.example.com/"
+    assert (found.url, found.ca) == ("https://licenses.example.com/", None)
+    assert (profiles["other"].url, profiles["other"].ca) == (None, "/etc/ssl/other ca.pem")
     assert verify(FILE, profiles).profile == "shop-software"
 
 
@@ -77,6 +78,11 @@ def _withdrawn(data: bytes) -> Callable[[Path], object]:
         pytest.param(_conf("[vendor]\nid = acme\nnames = k\nurl = http://x\n"), "vendor.conf", id="plain http"),
         pytest.param(_conf("[vendor]\nid = acme\nnames = k\nurl = https://é\n"), "vendor.conf", id="a url in Unicode"),
         pytest.param(_conf("[vendor]\nid = acme\nnames = k\nurl = https://x\n y\n"), "vendor.conf", id="two urls"),
+        pytest.param(_conf("[vendor]\nid = acme\nnames = k\nca = ca.pem\n"), "vendor.conf", id="a ca beside it"),
+        pytest.param(_conf("[vendor]\nid = acme\nnames = k\nca =\n"), "vendor.conf", id="no ca"),
+        pytest.param(_conf("[vendor]\nid = acme\nnames = k\nca = ~/ca.pem\n"), "vendor.conf", id="a ca at home"),
+        pytest.param(_conf("[vendor]\nid = acme\nnames = k\nca = /a\n /b\n"), "vendor.conf", id="two cas"),
+        pytest.param(_conf("[vendor]\nid = acme\nnames = k\nca = /a\x1b[2J\n"), "vendor.conf", id="a ca of control"),
         pytest.param(_conf("[vendor]\nid = acme\nnames = k\nport = 1\n"), "vendor.conf", id="an unknown key"),
         pytest.param(_conf("[vendor]\nid = acme\nid = b\nnames = k\n"), "vendor.conf", id="a key twice"),
         pytest.param(_conf("[vendor]\nid = acme\nnames = k\n[x]\n"), "vendor.conf", id="an unknown section"),

@@ -11,34 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from licd.license import document, terms
-from licd.license.lines import LicenseFile, Renewal, check_whole, read_header, read_line
+from licd.license import terms
+from licd.license.lines import Renewal
 from licd.license.terms import Standing, Verdict, evaluate
 from licd.license.versions import Versions
 from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE
 from tests.support import pki
+from tests.support.judging import NOW, at, file
 
 DAY = pki.DAY
-
-
-def at(text: str) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-
-
-NOW = at("2026-06-15T12:00:00")
-
-
-def file(*lines: Mapping[str, Any], vendor: str = "acme", **header: Any) -> LicenseFile:
-    """A license file as verification would return it; terms do not look at signatures."""
-    signer = pki.Vendor(vendor)
-    (only,) = document.parse(signer.license_file(lines=lines, header=header))
-    head = read_header(only.records[0])
-    read = tuple(read_line(record, head, n) for n, record in enumerate(only.records[1:], 1))
-    check_whole(only.records[0], read)
-    return LicenseFile(
-        head.file, vendor, head.vendor, head.device, head.seq, head.request, head.issued, head.renewal,
-        head.device_grace_days, read, only.text, "", 0.0, head.x,
-    )  # fmt: skip
 
 
 def judge(*lines: Mapping[str, Any], now: float = NOW, name: str = "kso.scales") -> Verdict:

@@ -33,6 +33,7 @@ from licd.rpc.errors import (
 MAX_DOCUMENT_BYTES = 1024 * 1024  # what the socket takes; 2,000 lines of ordinary length
 MAX_LINES = 2000  # records a document: each costs a signature check, 0.2 s in all
 MAX_HEADER_LINE = 64 * 1024  # four certificates and a binding with many disks
+MAX_RENEWAL_BYTES = MAX_DOCUMENT_BYTES + MAX_HEADER_LINE  # a renewal request: one line before a whole license file
 MAX_LINE = 16 * 1024  # ten times the longest title, versions and "x" that were thought of
 MAX_INPUT_LINES = 10_000  # of a delivery, comments and blank lines too: a megabyte of newlines is no work
 MAX_DEPTH = 4  # header > device > fingerprint > tags
@@ -44,6 +45,9 @@ LICENSE = "license"
 WITHDRAWN = "withdrawn"
 INSTALL_REQUEST = "install-request"
 LICENSE_REQUEST = "license-request"
+RENEWAL_REQUEST = "renewal-request"
+UNCHANGED = "unchanged"
+REFUSAL = "refusal"
 
 # Who signs, by which algorithms, with the least bytes of their signatures (RFC 7518, 3.3 and 3.4; RFC 8037, 3.1). Of
 # RSA the key decides; what is shorter than any key's is cut.
@@ -72,6 +76,9 @@ KINDS: dict[str, Kind] = {
     WITHDRAWN: Kind("a withdrawn list", _VENDOR, _CERTIFIED),
     INSTALL_REQUEST: Kind("an install request", _VENDOR, _CERTIFIED),
     LICENSE_REQUEST: Kind("a license request", _DEVICE, frozenset({"jwk"})),
+    RENEWAL_REQUEST: Kind("a renewal request", _DEVICE, frozenset({"jwk"})),
+    UNCHANGED: Kind("an unchanged answer", _VENDOR, _CERTIFIED),
+    REFUSAL: Kind("a refusal", _VENDOR, _CERTIFIED),
 }
 
 # The payload ends at the last brace: base64url has none.
@@ -155,13 +162,13 @@ def run(steps: Generator[None, None, T]) -> T:
             return done.value  # type: ignore[no-any-return]  # the generator's type says T
 
 
-def parse(data: bytes) -> list[Document]:
-    """The documents of a delivery, in order. Payloads are not read and signatures not checked.
+def parse(data: bytes, most: int = MAX_DOCUMENT_BYTES) -> list[Document]:
+    """The documents of a delivery of at most `most` bytes, in order. Payloads are not read, signatures not checked.
 
     Errors: DAMAGED_DOCUMENT, DOCUMENT_TOO_LARGE, BAD_SIGNATURE_HEADER, LINES_DO_NOT_FIT
     """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise Refused(DOCUMENT_TOO_LARGE, reason=f"{len(data)} bytes, at most {MAX_DOCUMENT_BYTES}")
+    if len(data) > most:
+        raise Refused(DOCUMENT_TOO_LARGE, reason=f"{len(data)} bytes, at most {most}")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         _damaged(1, "it was saved as UTF-16 text")
     if max(data.count(b"\n"), data.count(b"\r")) > MAX_INPUT_LINES:

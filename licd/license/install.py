@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from licd.license import binding
@@ -19,17 +18,17 @@ from licd.license.dates import timestamp
 from licd.license.document import (
     INSTALL_REQUEST,
     LICENSE_REQUEST,
+    Record,
     b64url,
-    b64url_decode,
     build_line,
     device_header,
     parse_one,
 )
 from licd.license.lines import a_name, an_id, read
 from licd.license.members import Check, a_stamp, any_object, boolean, choice, matching, or_null, part, printable
-from licd.license.signer import Signer
+from licd.license.signer import Signer, check_device
 from licd.license.trust import VendorProfile, check_chain, profile_of
-from licd.rpc.errors import BAD_SIGNATURE, BAD_SIGNATURE_HEADER, Refused
+from licd.rpc.errors import BAD_SIGNATURE, Refused
 
 PHYSICAL, VM, CONTAINER = "physical", "vm", "container"
 
@@ -125,30 +124,20 @@ def verify_license_request(data: bytes) -> LicenseRequest:
             WRONG_DOCUMENT
     """
     document = parse_one(data, LICENSE_REQUEST)
-    (first,) = document.records
-    key = first.header["jwk"]["x"]
-    raw = b64url_decode(key.encode())
-    if _has_small_order(raw):
-        raise Refused(BAD_SIGNATURE_HEADER, line=first.number, reason="jwk is a key that anybody can sign for")
-    try:
-        Ed25519PublicKey.from_public_bytes(raw).verify(first.signature, first.signed)
-    except InvalidSignature:
-        raise Refused(BAD_SIGNATURE, line=first.number) from None
-    of = read(first, _LICENSE_REQUEST)
-    if of["device"] != key:  # signed again by somebody else
-        raise Refused(BAD_SIGNATURE, line=first.number)
+    of = read_from_device(document.records[0], _LICENSE_REQUEST)
     return LicenseRequest(**of, text=document.text)
 
 
-# The y of the points whose order divides 8, on the curve of RFC 8032, 5.1. Under such a "key" one signature fits any
-# message, one in eight at the least; OpenSSL accepts them.
-_P = 2**255 - 19
-_Y8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022  # of order 8
-_SMALL = {0, 1, _P - 1, _Y8, _P - _Y8}
+def read_from_device(first: Record, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The members of a line that the holder of `device`, the key it names, signed. Nobody vouches for that key.
 
-
-def _has_small_order(key: bytes) -> bool:
-    return (int.from_bytes(key, "little") & (2**255 - 1)) % _P in _SMALL
+    Errors: BAD_DOCUMENT, BAD_SIGNATURE, BAD_SIGNATURE_HEADER
+    """
+    key = check_device(first)
+    of = read(first, checks)
+    if of["device"] != key:  # signed again by somebody else
+        raise Refused(BAD_SIGNATURE, line=first.number)
+    return of
 
 
 def sign_license_request(

@@ -32,10 +32,12 @@ from licd.license.versions import Versions
 from licd.rpc.errors import BAD_DOCUMENT, LINES_DO_NOT_FIT, Refused
 
 COUNTED, UNCOUNTED = "counted", "uncounted"
+NEEDS = NONE, OPTIONAL, REQUIRED = "none", "optional", "required"  # of a renewal, the strictest last
 
 MAX_SEATS = 1_000_000  # a number nobody orders; sums of lines stay far below 2^53
 MAX_GRACE_DAYS = 365  # a longer grace is a longer term; so 9998-12-31 plus grace is still a date
 MAX_RENEWAL_DAYS = 3650
+MAX_PERIODS = 16  # different every_days in one file: each is kept account of on its own
 MAX_VERSIONS = 200  # characters
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -120,7 +122,7 @@ class LicenseFile(NamedTuple):
 
 a_name = matching(NAME, "a name: a-z, 0-9, '.', '_' and '-', at most 64, not beginning with a sign")
 an_id = matching(_ID, "an id: letters, digits, '.', '_' and '-', at most 64, not beginning with a sign")
-_need = choice("none", "optional", "required")
+_need = choice(*NEEDS)
 _RENEWAL = {
     "need": _need,
     "every_days": integer(1, MAX_RENEWAL_DAYS),
@@ -129,7 +131,7 @@ _RENEWAL = {
 
 
 def _renewal(value: Any) -> Renewal:
-    if type(value) is dict and value.get("need") == "none":
+    if type(value) is dict and value.get("need") == NONE:
         return Renewal(part({"need": _need})(value)["need"], None, None)
     return Renewal(**part(_RENEWAL)(value))
 
@@ -260,6 +262,8 @@ def check_whole(record: Record, lines: tuple[Line, ...]) -> None:
             path.add(at)
             at = replaced_by.get(at)
         fine |= path
+    if len({line.renewal.every_days for line in lines} - {None}) > MAX_PERIODS:
+        raise _wrong(record, f"its licenses are to be renewed at more than {MAX_PERIODS} different intervals")
 
 
 def read_withdrawn(record: Record) -> tuple[str, int, float, dict[str, bool]]:

@@ -65,12 +65,12 @@ def any_object(value: Any) -> dict[str, Any]:
     raise ValueError("must be an object")
 
 
-def printable(most: int) -> Check:
+def printable(most: int, least: int = 0) -> Check:
     # It is shown on terminals, whose control characters have no business in it.
     def check(value: Any) -> str:
-        if type(value) is str and len(value) <= most and value.isprintable():
+        if type(value) is str and least <= len(value) <= most and value.isprintable():
             return value
-        raise ValueError(f"must be printable text of at most {most} characters")
+        raise ValueError(f"must be printable text of {f'{least} to' if least else 'at most'} {most} characters")
 
     return check
 

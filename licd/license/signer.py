@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import (
@@ -38,7 +39,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from licd.license.document import Record, b64url
+from licd.license.document import Record, b64url, b64url_decode
 from licd.rpc.errors import BAD_CERTIFICATE, BAD_SIGNATURE, BAD_SIGNATURE_HEADER, UNTRUSTED_SIGNER, Refused
 
 # The only purpose of a signing certificate: "signs license documents for licd". An arc of ITU-T X.667 (2.25 and a
@@ -207,6 +208,36 @@ def _subject(certificate: Certificate) -> str:
 
 def _cleaned(reason: str) -> str:
     return reason.removeprefix("validation failed: ").removeprefix("candidates exhausted: ").split(" (encountered")[0]
+
+
+# --- devices ------------------------------------------------------------------------------------------------
+
+
+def check_device(first: Record) -> str:
+    """The key (base64url) whose holder signed the line: the one that its signature header brings along.
+
+    Errors: BAD_SIGNATURE, BAD_SIGNATURE_HEADER
+    """
+    key: str = first.header["jwk"]["x"]
+    raw = b64url_decode(key.encode())
+    if _has_small_order(raw):
+        _wrong_header(first, "jwk is a key that anybody can sign for")
+    try:
+        Ed25519PublicKey.from_public_bytes(raw).verify(first.signature, first.signed)
+    except InvalidSignature:
+        raise Refused(BAD_SIGNATURE, line=first.number) from None
+    return key
+
+
+# The y of the points whose order divides 8, on the curve of RFC 8032, 5.1. Under such a "key" one signature fits any
+# message, one in eight at the least; OpenSSL accepts them.
+_P = 2**255 - 19
+_Y8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022  # of order 8
+_SMALL = {0, 1, _P - 1, _Y8, _P - _Y8}
+
+
+def _has_small_order(key: bytes) -> bool:
+    return (int.from_bytes(key, "little") & (2**255 - 1)) % _P in _SMALL
 
 
 # --- extension policies: RFC 5280, 6.1.4 (k) to (n) for CAs; the leaf by rules of our own --------------------

@@ -20,10 +20,10 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, name: str) -> bytes | None:
-        """The file in force; at most one byte more than a document may have, so that too much is seen as too much."""
+    def load(self, name: str, most: int = MAX_DOCUMENT_BYTES) -> bytes | None:
+        """The file in force, or its first most + 1 bytes: so too much is seen as too much."""
         try:
-            return durable.read(self._folder / f"{name}.licd", MAX_DOCUMENT_BYTES + 1)
+            return durable.read(self._folder / f"{name}.licd", most + 1)
         except FileNotFoundError:
             return None
 
@@ -50,3 +50,7 @@ class Store:
             link.unlink(missing_ok=True)
             fresh.unlink(missing_ok=True)
         durable.sync_folder(self._folder)
+
+    def remove(self, name: str) -> None:
+        """NAME.licd is gone, its previous stays. After a power cut it may be there again."""
+        (self._folder / f"{name}.licd").unlink(missing_ok=True)

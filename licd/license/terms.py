@@ -11,13 +11,24 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from licd.license.dates import FOREVER, day, later
-from licd.license.lines import COUNTED, UNCOUNTED, LicenseFile, Line
+from licd.license.lines import COUNTED, UNCOUNTED, LicenseFile, Line, Renewal
 from licd.license.versions import Versions
-from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE, Refused
+from licd.rpc.errors import (
+    LICENSE_EXPIRED,
+    LICENSE_NOT_YET_VALID,
+    RENEWAL_OVERDUE,
+    RENEWAL_REFUSED,
+    VERSION_NOT_COVERED,
+    WRONG_DEVICE,
+    Refused,
+)
 
 VALID, GRACE, NOT_YET_VALID, EXPIRED, REPLACED = "valid", "grace", "not_yet_valid", "expired", "replaced"
 ELSEWHERE = "wrong_device"  # it would count, but on another device
-_RANK = (VALID, GRACE, ELSEWHERE, NOT_YET_VALID, EXPIRED, REPLACED)  # the state of a name is its lines' best
+# It would count, but was to be renewed and was not, or the vendor refused to.
+OVERDUE, REFUSED = "renewal_overdue", "refused"
+# The state of a name is its lines' best.
+_RANK = (VALID, GRACE, ELSEWHERE, OVERDUE, REFUSED, NOT_YET_VALID, EXPIRED, REPLACED)
 
 # How a device compares with the one that a license file is bound to; any: it is bound to none.
 ANY, SAME, CHANGED, OTHER_KEY, COPY = "any", "same", "changed", "other-key", "copy"
@@ -44,6 +55,22 @@ class Standing(NamedTuple):
 ANY_DEVICE = Standing(ANY)
 
 
+class RenewalState(NamedTuple):
+    """What the renewal of a license file, or the want of it, does to its licenses.
+
+    refused_from: from then on nothing of it counts, because the vendor refused to renew it, for this `reason`
+    stops: of those that must be renewed, (from when it is warned of, from when they no longer count)
+    Units:  trusted time, Unix seconds
+    """
+
+    refused_from: float = FOREVER
+    reason: str | None = None
+    stops: Mapping[Renewal, tuple[float, float]] = MappingProxyType({})
+
+
+UNTROUBLED = RenewalState()
+
+
 class Verdict(NamedTuple):
     """One license name at one time.
 
@@ -52,6 +79,9 @@ class Verdict(NamedTuple):
     expires: the last day of what counts now (None: perpetual); if nothing counts, of what counted last
     not_before: the first day of what counts now; if nothing counts, of what begins next
     grace_until: the last day of the grace, if `state` is grace
+    renewal_stops: the trusted time at which it, or the first line of it, stops for want of renewal or by refusal, if
+        it is time to warn of that; of what has stopped, the time at which it did
+    refused: why the vendor refused to renew it, if it did
     """
 
     name: str
@@ -66,6 +96,8 @@ class Verdict(NamedTuple):
     not_before: str | None
     grace_until: str | None
     lines: tuple[tuple[Line, str], ...]
+    renewal_stops: float | None = None
+    refused: str | None = None
 
     @property
     def counts(self) -> bool:
@@ -80,10 +112,16 @@ class Verdict(NamedTuple):
     def refusal(self, version: str | None) -> Refused | None:
         """Why this version may not have the license now; None: it may.
 
-        Errors: (returned) LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE
+        Errors: (returned) LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE, RENEWAL_OVERDUE,
+                RENEWAL_REFUSED
         """
         if self.state == ELSEWHERE:
             return Refused(WRONG_DEVICE, vendor=self.vendor, reason=self.device.reason)
+        if self.state == OVERDUE:
+            assert self.renewal_stops is not None
+            return Refused(RENEWAL_OVERDUE, license=self.name, since=day(self.renewal_stops))
+        if self.state == REFUSED:
+            return Refused(RENEWAL_REFUSED, license=self.name, reason=self.refused)
         if self.state == NOT_YET_VALID:
             return Refused(LICENSE_NOT_YET_VALID, license=self.name, not_before=self.not_before)
         if self.state in (EXPIRED, REPLACED):
@@ -130,29 +168,66 @@ Judged = tuple[Line, str, float]
 
 
 def evaluate(
-    files: Iterable[LicenseFile], trusted_now: float, standings: Mapping[str, Standing] = MappingProxyType({})
+    files: Iterable[LicenseFile],
+    trusted_now: float,
+    standings: Mapping[str, Standing] = MappingProxyType({}),
+    renewals: Mapping[str, RenewalState] = MappingProxyType({}),
 ) -> Verdicts:
-    """What every license name is worth at this time, on a device that compares so with each vendor's file."""
+    """What every license name is worth at this time, on a device that compares so with each vendor's file, whose
+    renewal stands so. Both by vendor."""
     found: dict[str, list[Judged]] = {}
     vendors: dict[str, str] = {}
     next_change = FOREVER
     for file in files:
         until = standings.get(file.vendor, ANY_DEVICE).until
-        if until > trusted_now:
-            next_change = min(next_change, until)
+        renewal = renewals.get(file.vendor, UNTROUBLED)
+        for moment in (until, renewal.refused_from):
+            if moment > trusted_now:
+                next_change = min(next_change, moment)
         for line, stop in _with_stop(file):
             state = _state(line, stop, trusted_now)
-            if state in (VALID, GRACE) and trusted_now >= until:
-                state = ELSEWHERE
+            warns, stops = renewal.stops.get(line.renewal, _NEVER)
+            if state in (VALID, GRACE):
+                if trusted_now >= until:
+                    state = ELSEWHERE
+                elif trusted_now >= renewal.refused_from:
+                    state = REFUSED
+                elif trusted_now >= stops:
+                    state = OVERDUE
             found.setdefault(line.name, []).append((line, state, stop))
             vendors[line.name] = file.vendor
-            changes = (min(moment, stop) for moment in (line.begins, line.ends, line.grace_ends, stop))
+            moments = (line.begins, line.ends, line.grace_ends, warns, stops, stop)
+            changes = (min(moment, stop) for moment in moments)
             next_change = min([next_change, *(moment for moment in changes if moment > trusted_now)])
-    names = {
-        name: _judge(name, vendors[name], standings.get(vendors[name], ANY_DEVICE), judged)
-        for name, judged in found.items()
-    }
+    names = {}
+    for name, judged in found.items():
+        vendor = vendors[name]
+        verdict = _judge(name, vendor, standings.get(vendor, ANY_DEVICE), judged)
+        names[name] = _with_renewal(verdict, renewals.get(vendor, UNTROUBLED), judged, trusted_now)
     return Verdicts(names, None if next_change == FOREVER else next_change)
+
+
+_NEVER = (FOREVER, FOREVER)
+
+
+def _with_renewal(verdict: Verdict, renewal: RenewalState, judged: list[Judged], now: float) -> Verdict:
+    """The verdict with the moment at which renewal stops it, once that is to be warned of."""
+    moments = []
+    for line, state, stop in judged:
+        if state in (VALID, GRACE, OVERDUE, REFUSED):
+            warns, stops = renewal.stops.get(line.renewal, _NEVER)
+            if renewal.refused_from != FOREVER:  # of a refusal is warned at once
+                warns, stops = -FOREVER, min(stops, renewal.refused_from)
+            if warns <= now and stops < min(line.grace_ends, stop):
+                moments.append(stops)
+    # What counts in part has lost, or will lose, its first line then; what counts no longer has lost its last.
+    stopped = min(moments, default=None) if verdict.counts else max(moments, default=None)
+    return verdict._replace(renewal_stops=stopped, refused=renewal.reason)
+
+
+def ahead(file: LicenseFile, trusted_now: float) -> list[Line]:
+    """The lines that count now or will, by their dates."""
+    return [line for line, stop in _with_stop(file) if trusted_now < min(line.grace_ends, stop)]
 
 
 def _with_stop(file: LicenseFile) -> Iterator[tuple[Line, float]]:

@@ -52,7 +52,10 @@ class Withdrawn(NamedTuple):
 
 
 class VendorProfile(NamedTuple):
-    """What this device knows of one vendor. `names` are exact names or, ending in ".*", all that begin so."""
+    """What this device knows of one vendor. `names` are exact names or, ending in ".*", all that begin so.
+
+    ca: the path of the PEM file that is trusted for TLS to this vendor, in place of the system's certificates
+    """
 
     name: str
     vendor: str
@@ -60,6 +63,7 @@ class VendorProfile(NamedTuple):
     names: tuple[str, ...]
     url: str | None = None
     withdrawn: Withdrawn = Withdrawn(0, 0.0, {})
+    ca: str | None = None
 
     def may_grant(self, name: str) -> bool:
         return any(_within(name, pattern) for pattern in self.names)
@@ -200,9 +204,9 @@ def load_profile(folder: Path) -> VendorProfile:
     """
     if not NAME.fullmatch(folder.name):
         raise ProfileError(folder, "the name of a profile is a-z, 0-9, '.', '_' and '-', at most 64")
-    vendor, names, url = _read_conf(folder / "vendor.conf")
+    vendor, names, url, ca = _read_conf(folder / "vendor.conf")
     anchors = tuple(_read_anchors(folder / "anchors"))
-    profile = VendorProfile(folder.name, vendor, anchors, names, url)
+    profile = VendorProfile(folder.name, vendor, anchors, names, url, ca=ca)
     return profile._replace(withdrawn=_read_withdrawn(folder / "withdrawn.licd", profile))
 
 
@@ -220,7 +224,7 @@ def _read_withdrawn(path: Path, profile: VendorProfile) -> Withdrawn:
         raise ProfileError(path, str(refused)) from None
 
 
-def _read_conf(path: Path) -> tuple[str, tuple[str, ...], str | None]:
+def _read_conf(path: Path) -> tuple[str, tuple[str, ...], str | None, str | None]:
     conf = configparser.ConfigParser(interpolation=None, default_section="", delimiters=("=",))
     try:
         conf.read_string(path.read_text("utf-8"))
@@ -232,7 +236,7 @@ def _read_conf(path: Path) -> tuple[str, tuple[str, ...], str | None]:
         raise ProfileError(path, "must have one section, [vendor]")
     keys = dict(conf["vendor"])
     for key in keys:
-        if key not in ("id", "names", "url"):
+        if key not in ("id", "names", "url", "ca"):
             raise ProfileError(path, f"the key {key} is unknown")
     if not NAME.fullmatch(keys.get("id", "")):
         raise ProfileError(path, "id must be the vendor's id: a-z, 0-9, '.', '_' and '-', at most 64")
@@ -243,7 +247,10 @@ def _read_conf(path: Path) -> tuple[str, tuple[str, ...], str | None]:
     url = keys.get("url")
     if url is not None and not (url.startswith("https://") and url.isascii() and url.isprintable()):
         raise ProfileError(path, "url must begin with https://")
-    return keys["id"], names, url
+    ca = keys.get("ca")
+    if ca is not None and not (ca.startswith("/") and ca.isprintable()):
+        raise ProfileError(path, "ca must be the absolute path of a PEM file")
+    return keys["id"], names, url, ca
 
 
 def _read_anchors(folder: Path) -> Iterable[Certificate]:

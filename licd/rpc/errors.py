@@ -36,11 +36,12 @@ BAD_PARAMS = Error(
 )
 NOT_PERMITTED = Error(
     13, "NOT_PERMITTED", "{method} is for {needs} only.",
-    "Run it as root or as a member of the group that admin_group in licd.conf names.", "administrator",
+    "Run it as root or as a member of admin_group in licd.conf; a member of courier_group may only renew.",
+    "administrator",
 )
 MESSAGE_TOO_LARGE = Error(
     14, "MESSAGE_TOO_LARGE", "The message is larger than {limit} bytes.",
-    "Split the request; only documents sent by an administrator may be larger.", "developer",
+    "Split the request; only documents sent by an administrator or a courier may be larger.", "developer",
 )
 TOO_MANY_CONNECTIONS = Error(
     15, "TOO_MANY_CONNECTIONS", "Too many connections: {limit} are open already.",
@@ -66,6 +67,15 @@ LICENSE_NOT_YET_VALID = Error(
 VERSION_NOT_COVERED = Error(
     23, "VERSION_NOT_COVERED", "The license {license} covers versions {covers}, not {version}.",
     "Run a covered version of the software, or order an extension from the vendor.", "installer",
+)
+RENEWAL_OVERDUE = Error(
+    24, "RENEWAL_OVERDUE", "The license {license} was not renewed in time, and stopped on {since}.",
+    "Let this device reach the vendor's server (licd-cli renew), or renew by file (licd-cli renew --export FILE).",
+    "installer",
+)
+RENEWAL_REFUSED = Error(
+    25, "RENEWAL_REFUSED", "The vendor refused to renew {license}: {reason}.",
+    "Ask the vendor; then: licd-cli renew.", "installer",
 )
 # --- 3x: the document -----------------------------------------------------------------------------------
 BAD_DOCUMENT = Error(
@@ -186,13 +196,13 @@ NO_INSTALL_REQUEST = Error(
 )
 WRONG_DOCUMENT = Error(
     68, "WRONG_DOCUMENT", "It is {found}, not {wanted}.",
-    "An install request goes into licd-cli install-request import, a license file into licd-cli license import, a "
-    "license request to the vendor.", "installer",
+    "An install request goes into licd-cli install-request import, a license file into licd-cli license import, an "
+    "answer to a renewal request into licd-cli renew --import, a request of this device to the vendor.", "installer",
 )
 ANOTHER_REQUEST = Error(
-    69, "ANOTHER_REQUEST", "The license file answers the license request {answers}; the open one is {open}.",
-    "Send the vendor the open license request (licd-cli license-request export), and import the answer to that.",
-    "installer",
+    69, "ANOTHER_REQUEST", "The document answers the request {answers}; the open one is {open}.",
+    "Send the vendor the open request (licd-cli license-request export, or licd-cli renew --export FILE), and import "
+    "the answer to that.", "installer",
 )
 # --- 7x: the vendor's side ------------------------------------------------------------------------------
 WEAK_FINGERPRINT = Error(
@@ -209,12 +219,12 @@ SUPERSEDED_INSTALL_REQUEST = Error(
     "Ask for the license request that answers the newer install request, or send that again.", "vendor",
 )
 ANOTHER_VENDOR = Error(
-    73, "ANOTHER_VENDOR", "The license request is for the vendor {vendor}, not for {ours}.",
+    73, "ANOTHER_VENDOR", "The request is for the vendor {vendor}, not for {ours}.",
     "Give it to that vendor.", "vendor",
 )
 ANOTHER_DEVICE = Error(
     74, "ANOTHER_DEVICE", "The order {order} was issued to another device before: {reason}.",
-    "If a person decided that this device takes its place: issue with --rehost.", "vendor",
+    "If a person decided that this device takes its place: licd-vendor issue, or renew, with --rehost.", "vendor",
 )
 REHOST_LIMIT = Error(
     75, "REHOST_LIMIT", "The order {order} was moved to another device {count} times, as often as it may.",

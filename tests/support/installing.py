@@ -41,6 +41,14 @@ def no_answer(data: bytes) -> Refused:
     return refused(install.verify_license_request, data)
 
 
+def read_or_refused(read: Callable[[bytes], object], data: bytes) -> None:
+    """Nothing else comes of any bytes."""
+    try:
+        read(data)
+    except Refused as error:
+        assert error.message  # noqa: PT017  # the refusal itself is not what is asserted
+
+
 def an_id(value: Any) -> str:
     return json.dumps(value, default=lambda _: "left out")[:60]
 

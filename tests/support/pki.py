@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from licd.license import document, install
-from licd.license.dates import timestamp
+from licd.license.dates import later, timestamp
+from licd.license.renewal import RenewalRequest
 from licd.license.signer import SIGNING_PURPOSE, key_print
 from licd_vendor.keys import PrivateKey, algorithm_of, sign_bytes, write_key, write_profile
 
@@ -148,10 +149,15 @@ class Vendor:
 
     # --- the profile ----------------------------------------------------------------------------------------
 
-    def write_profile(self, vendor_d: Path, name: str | None = None, url: str | None = None) -> Path:
-        """vendor.d/NAME (the vendor's id unless told) trusts this vendor."""
+    def write_profile(
+        self, vendor_d: Path, name: str | None = None, url: str | None = None, ca: Path | None = None
+    ) -> Path:
+        """vendor.d/NAME (the vendor's id unless told) trusts this vendor, and for TLS the certificates in `ca`."""
         folder = vendor_d / (name or self.vendor)
         write_profile(folder, self.vendor, list(self.names), url, [self.root.certificate])
+        if ca is not None:
+            with (folder / "vendor.conf").open("a") as conf:
+                conf.write(f"ca = {ca}\n")
         return folder
 
     def write_folder(self, folder: Path) -> Path:
@@ -239,6 +245,38 @@ class Vendor:
         }
         return self.line(value | members, document.INSTALL_REQUEST, protected)
 
+    def unchanged(
+        self, request: RenewalRequest | None = None, /, *, protected: Mapping[str, Any] | None = None, **members: Any
+    ) -> bytes:
+        """The answer to this renewal request (to that of `renewal_request`, unless told) that all stays as it is."""
+        return self._answer(document.UNCHANGED, request, protected, members)
+
+    def refusal(
+        self, request: RenewalRequest | None = None, /, *, protected: Mapping[str, Any] | None = None, **members: Any
+    ) -> bytes:
+        """The refusal of this renewal request; the licenses stop on the day after it was issued, unless told."""
+        try:
+            stops = later(members["issued"][:10], 1)
+        except (KeyError, TypeError, ValueError):  # not told, or broken by intent
+            stops = later(timestamp(NOW)[:10], 1)
+        members = {"reason": "The order was suspended: not paid.", "stops": stops, **members}
+        return self._answer(document.REFUSAL, request, protected, members)
+
+    def _answer(
+        self, kind: str, request: RenewalRequest | None, protected: Mapping[str, Any] | None, members: Mapping[str, Any]
+    ) -> bytes:
+        value = {
+            "licd": 1,
+            "type": kind,
+            "vendor": self.vendor,
+            "request": request.id if request else "renewal-1",
+            "device": request.device if request else document.b64url(bytes(range(32))).decode(),
+            "file": request.file if request else "file-1",
+            "seq": request.seq if request else 1,
+            "issued": timestamp(NOW),
+        }
+        return self.line(value | dict(members), kind, protected)
+
     def line(self, value: Mapping[str, Any], kind: str, protected: Mapping[str, Any] | None = None) -> bytes:
         """One signed line. DROP members are left out."""
         return self.raw_line(document.write_json(_without_drops(value)), kind, protected)
@@ -286,6 +324,36 @@ def license_request(
     header = document.device_header(document.LICENSE_REQUEST, install.public_key(key))
     payload = document.write_json(_without_drops(value | members))
     return signed_line(payload, header | dict(protected or {}), sign or key.sign)
+
+
+def renewal_request(
+    key: Ed25519PrivateKey,
+    license_file: bytes,
+    *,
+    protected: Mapping[str, Any] | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
+    **members: Any,
+) -> bytes:
+    """The renewal request of a device with this license file, signed by its key, but for the changes."""
+    (file,) = document.parse(license_file)
+    said = file.records[0].value
+    value = {
+        "licd": 1,
+        "type": document.RENEWAL_REQUEST,
+        "id": "renewal-1",
+        "vendor": said["vendor"],
+        "issued": timestamp(NOW),
+        "device": install.public_key(key),
+        "fingerprint": {"board_serial": ["00ff00"], "disk": ["123456"]},
+        "unreadable": ["product_serial"],
+        "file": said["id"],
+        "seq": said["seq"],
+        "digest": file.digest,
+        "usage": {"from": "2026-05-30", "peaks": {"kso.scales": [0, 3]}},
+    }
+    header = document.device_header(document.RENEWAL_REQUEST, install.public_key(key))
+    payload = document.write_json(_without_drops(value | members))
+    return signed_line(payload, header | dict(protected or {}), sign or key.sign) + license_file
 
 
 def signed_line(payload: bytes, header: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> bytes:

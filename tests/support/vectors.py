@@ -3,7 +3,7 @@
 Each vector is a document with its verdict in comments; whoever writes another reader of these documents can use them:
 
     # expect: BAD_SIGNATURE        ok, or the name of the error
-    # read as: a license file      or an install request, or a license request
+    # read as: a license file      or what else licd reads: see VERIFY
     # why: one letter of the second line's payload is changed
 
 All are judged under the vendor profile beside them, as new, at the trusted time 2026-06-15T12:00:00Z.
@@ -12,16 +12,19 @@ All are judged under the vendor profile beside them, as new, at the trusted time
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from licd.license import document, install, trust
+from licd.license import document, install, renewal, trust
 from licd.rpc.errors import Refused
 from tests.support import pki
+
+Verify = Callable[[bytes, Mapping[str, trust.VendorProfile]], object]
 
 FOLDER = Path(__file__).parent.parent / "vectors" / "documents"
 JUDGED_AT = datetime(2026, 6, 15, 12, tzinfo=UTC).timestamp()
@@ -256,19 +259,132 @@ def license_requests() -> Iterator[tuple[str, str, str, bytes]]:
         yield name, "BAD_DOCUMENT", ", ".join(members), pki.license_request(device, **members)
 
 
+def renewal_requests(vendor: pki.Vendor) -> Iterator[tuple[str, str, str, bytes]]:
+    device, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    lines = vendor.license_lines(lines=THREE)
+    file = b"".join(lines)
+    good = pki.renewal_request(device, file)
+    line = good[: -len(file)]
+    yield "ok", "ok", "as the device sends it", good
+    yield "ok-crlf", "ok", "lines end in CRLF", good.replace(b"\n", b"\r\n")
+    none: dict[str, Any] = {"from": None, "peaks": {}}
+    bare = pki.renewal_request(device, file, fingerprint={}, unreadable=[], usage=none)
+    yield "ok-bare", "ok", "of a file that is bound to no device; no usage was recorded", bare
+    foreign = pki.Vendor(root={"subject": "foreign root"}).license_file(lines=THREE)
+    data = pki.renewal_request(device, foreign)
+    yield "ok-file-of-anybody", "ok", "the signatures of the license file are the vendor's to know", data
+    changed = good.replace(b'"kso.scales":[0,3]', b'"kso.scales":[0,4]')
+    yield "payload-changed", "BAD_SIGNATURE", "a peak was 3", changed
+    jwk = document.device_key(install.public_key(other))
+    data = pki.renewal_request(device, file, protected={"jwk": jwk}, sign=other.sign)
+    yield "signed-again", "BAD_SIGNATURE", "another key signed it; the member device does not say so", data
+    neutral = document.b64url((1).to_bytes(32, "little")).decode()
+    data = pki.renewal_request(
+        device,
+        file,
+        device=neutral,
+        protected={"jwk": document.device_key(neutral)},
+        sign=lambda _: (1).to_bytes(32, "little") + bytes(32),
+    )
+    yield "jwk-neutral", "BAD_SIGNATURE_HEADER", "under the neutral point as key, this signature fits any content", data
+    data = vendor.raw_line(line.split(b"\t")[0], document.RENEWAL_REQUEST) + file
+    yield "by-a-vendor", "BAD_SIGNATURE_HEADER", "a vendor signed it", data
+    yield "file-first", "WRONG_DOCUMENT", "the license file stands first", file + line
+    yield "file-missing", "DAMAGED_DOCUMENT", "the license file is missing", line
+    yield "file-twice", "BAD_DOCUMENT", "a second license file stands behind the first", good + file
+    yield "file-another", "LINES_DO_NOT_FIT", "the license file is another one", line + vendor.license_file(seq=2)
+    data = good.replace(b'"seats":2', b'"seats":9')
+    yield "file-changed", "LINES_DO_NOT_FIT", "a letter of the license file is changed", data
+    yield "file-cut", "LINES_DO_NOT_FIT", "the last license is missing", line + b"".join(lines[:-1])
+    data = pki.renewal_request(device, file, seq=2)
+    yield "seq-another", "BAD_DOCUMENT", "the license file behind it has seq 1", data
+    for name, members in (
+        ("member-missing", {"usage": pki.DROP}),
+        ("member-unknown", {"hostname": "shop-12"}),
+        ("digest-short", {"digest": "0" * 63}),
+        ("peaks-of-two-lengths", {"usage": {"from": "2026-05-30", "peaks": {"kso.a": [1, 2], "kso.b": [1]}}}),
+        ("peaks-without-from", {"usage": {"from": None, "peaks": {"kso.a": [1, 2]}}}),
+        ("peak-negative", {"usage": {"from": "2026-05-30", "peaks": {"kso.a": [-1]}}}),
+    ):
+        yield name, "BAD_DOCUMENT", ", ".join(members), pki.renewal_request(device, file, **members)
+
+
+def answers(vendor: pki.Vendor, kind: str) -> Iterator[tuple[str, str, str, bytes]]:
+    """Vectors of an unchanged answer or a refusal."""
+
+    def make(by: pki.Vendor = vendor, **members: Any) -> bytes:
+        return (by.unchanged if kind == document.UNCHANGED else by.refusal)(**members)
+
+    good = make()
+    yield "ok", "ok", "as the vendor sends it", good
+    yield "ok-crlf", "ok", "the line ends in CRLF", good.replace(b"\n", b"\r\n")
+    yield "ok-x", "ok", "x is the vendor's to fill", make(x={"order": 4711})
+    yield "payload-changed", "BAD_SIGNATURE", "seq was 1", good.replace(b'"seq":1', b'"seq":2')
+    payload = good.split(b"\t")[0]
+    header = document.device_header(kind, document.b64url(bytes(range(32))).decode())
+    data = pki.signed_line(payload, header, Ed25519PrivateKey.generate().sign)
+    yield "by-a-device", "BAD_SIGNATURE_HEADER", "a device signed it", data
+    yield "is-license-file", "WRONG_DOCUMENT", "it is a license file", vendor.license_file()
+    data = (vendor.refusal if kind == document.UNCHANGED else vendor.unchanged)()
+    yield "is-the-other", "WRONG_DOCUMENT", "it is the other answer", data
+    data = vendor.raw_line(data.split(b"\t")[0], kind)
+    yield "says-the-other", "BAD_DOCUMENT", "its payload says that it is the other answer, its header does not", data
+    foreign = pki.Vendor(root={"subject": "foreign root"})
+    yield "foreign-anchor", "UNTRUSTED_SIGNER", "the chain ends elsewhere", make(foreign)
+    old = pki.Vendor(root=vendor.root, leaf={"begins": pki.START, "days": 45})
+    data = make(old, issued="2026-02-01T00:00:00Z")
+    yield "retired", "SIGNER_RETIRED", "signer ended over 90 days ago", data
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("member-missing", {"device": pki.DROP}),
+        ("member-unknown", {"digest": "0" * 64}),
+        ("seq-zero", {"seq": 0}),
+    ]
+    if kind == document.UNCHANGED:
+        wrong.append(("with-reason", {"reason": "not paid"}))
+    else:
+        wrong += [
+            ("reason-empty", {"reason": ""}),
+            ("reason-of-control", {"reason": "\x1b[2J"}),
+            ("stops-on-the-same-day", {"issued": "2026-06-01T00:00:00Z", "stops": "2026-06-01"}),
+            ("stops-null", {"stops": None}),
+        ]
+    for name, members in wrong:
+        yield name, "BAD_DOCUMENT", ", ".join(members), make(**members)
+
+
+def _license_file(data: bytes, profiles: Mapping[str, trust.VendorProfile]) -> object:
+    (only,) = document.parse(data)
+    return document.run(trust.verify(only, profiles, trusted_now=JUDGED_AT, new=True))
+
+
+def _answer(kind: str) -> Verify:
+    def verify(data: bytes, profiles: Mapping[str, trust.VendorProfile]) -> object:
+        found = renewal.verify_answer(document.parse_one(data, kind), profiles, trusted_now=JUDGED_AT, new=True)
+        assert found.kind == kind
+        return found
+
+    return verify
+
+
+VERIFY: dict[str, Verify] = {
+    document.LICENSE_FILE: _license_file,
+    document.INSTALL_REQUEST: lambda data, profiles: install.verify_install_request(
+        data, profiles, trusted_now=JUDGED_AT
+    ),
+    document.LICENSE_REQUEST: lambda data, _: install.verify_license_request(data),
+    document.RENEWAL_REQUEST: lambda data, _: renewal.verify_renewal_request(data),
+    document.UNCHANGED: _answer(document.UNCHANGED),
+    document.REFUSAL: _answer(document.REFUSAL),
+}
+
+
 def verdict(data: bytes) -> str:
     """What licd says of a vector: ok, or the name of the error."""
     profiles = {"profile": trust.load_profile(FOLDER / "profile")}
-    kind = data.split(b"\n")[1].removeprefix(b"# read as: ").decode()
+    words = data.split(b"\n")[1].removeprefix(b"# read as: ").decode()
+    (kind,) = (kind for kind in VERIFY if document.KINDS[kind].words == words)
     try:
-        if kind == document.KINDS[document.INSTALL_REQUEST].words:
-            install.verify_install_request(data, profiles, trusted_now=JUDGED_AT)
-        elif kind == document.KINDS[document.LICENSE_REQUEST].words:
-            install.verify_license_request(data)
-        else:
-            assert kind == document.KINDS[document.LICENSE_FILE].words
-            (only,) = document.parse(data)
-            document.run(trust.verify(only, profiles, trusted_now=JUDGED_AT, new=True))
+        VERIFY[kind](data, profiles)
     except Refused as refused:
         return refused.error.name
     return "ok"
@@ -283,6 +399,9 @@ def main() -> None:
         (document.LICENSE_FILE, license_files(vendor)),
         (document.INSTALL_REQUEST, install_requests(vendor)),
         (document.LICENSE_REQUEST, license_requests()),
+        (document.RENEWAL_REQUEST, renewal_requests(vendor)),
+        (document.UNCHANGED, answers(vendor, document.UNCHANGED)),
+        (document.REFUSAL, answers(vendor, document.REFUSAL)),
     ):
         for name, expected, why, data in made:
             comments = f"# expect: {expected}\n# read as: {document.KINDS[kind].words}\n# why: {why}\n"
