@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -196,6 +197,24 @@ def test_a_vendors_answer_can_lower_the_mark_to_its_issued() -> None:
     assert device.state == "ok"
     assert device.clock.confirmed
     device.restart(clean=True)
+    assert device.now() == TODAY
+
+
+@pytest.mark.parametrize(
+    ("least", "then"), [(math.inf, 70 * YEAR_S), (TODAY + DAY_S, DAY_S), (TODAY - DAY_S, 0), (-math.inf, 0)]
+)
+def test_an_answer_lowers_the_clock_no_further_than_the_other_vendors_say(least: float, then: float) -> None:
+    device = Device()
+    device.ntp(TODAY + 70 * YEAR_S)
+    device.set(TODAY)
+    device.clock.confirm(TODAY, device.wall, device.boot, least=least)
+    assert device.clock.line == TODAY + then
+    assert device.clock.confirmed is (then <= DAY_S)
+
+
+def test_what_other_vendors_say_raises_nothing() -> None:
+    device = Device()
+    device.clock.confirm(TODAY, device.wall, device.boot, least=TODAY + YEAR_S)
     assert device.now() == TODAY
 
 

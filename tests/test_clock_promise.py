@@ -160,6 +160,28 @@ def test_until_is_when_trusted_time_reaches_the_deadline_or_the_7_days_end_and_n
         assert device.now() >= deadline or (state, device.state) == ("ahead", "ahead-spent")
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=30))
+def test_running_time_is_never_less_than_the_uptime_and_a_crash_adds_at_most_what_it_may_have_lost(
+    steps: list[Step],
+) -> None:
+    device = Device()
+    uptime = crashes = 0.0
+    for kind, amount in steps:
+        before = device.clock.ran_s
+        if kind == "run":
+            device.run(amount)
+            uptime += amount
+        else:
+            do(device, (kind, amount))
+            if kind == "restart":
+                uptime += amount[1]  # the machine ran meanwhile
+            crashes += kind == "reboot" and not amount[0]
+        assert device.clock.ran_s >= before or kind == "reboot"
+    ran_s = device.clock.ran_s
+    assert uptime - ROUNDING_S <= ran_s <= uptime + crashes * RECORD_INTERVAL_S + ROUNDING_S
+
+
 def test_until_for_no_deadline_at_all_is_never_or_the_end_of_the_7_days() -> None:
     device = Device()
     never = float("inf")

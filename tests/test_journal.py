@@ -18,12 +18,14 @@ from pathlib import Path
 
 import pytest
 
+from licd.license.dates import later
 from licd.rpc.errors import STATE_NOT_WRITABLE, Refused
 from licd.seats import frames
-from licd.seats.events import Acquired, Expired, Released, Started
+from licd.seats.events import MAX_WORDS, Acquired, Expired, Released, Renewing, Started, Used
 from licd.seats.framefile import GROW_BYTES
 from licd.seats.journal import MIN_BYTES, RELEASE_BYTES, RESERVE_BYTES, JournalFailed, NoJournal
 from licd.seats.replay import Clock, replay
+from licd.seats.usage import MAX_BYTES
 from tests.support.desk import NOTHING, TILLS, Shop, generation, on_record, recorded, sizes
 
 
@@ -56,7 +58,7 @@ def test_what_one_turn_writes_is_one_frame_with_the_clocks_in_it(tmp_path: Path)
         shop.acquire(f"till-{n}")
     shop.commit()
     assert len(frames.scan((tmp_path / "journal").read_bytes()).payloads) == before + 1
-    assert replay(tmp_path).clock == (1.0, 0.0, 0.0, 0.0)
+    assert replay(tmp_path).clock == (1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_a_turn_that_only_confirms_writes_nothing(tmp_path: Path) -> None:
@@ -94,16 +96,16 @@ def test_a_mark_of_the_clock_takes_waiting_expiries_along(tmp_path: Path) -> Non
     shop.desk.now += 61
     shop.desk.expire()
     shop.commit(mark=True)
-    assert replay(tmp_path).clock == (2.0, 0.0, 0.0, 0.0)
+    assert replay(tmp_path).clock == (2.0, 0.0, 0.0, 0.0, 2.0)
     assert on_record(tmp_path) == recorded(shop.ledger) == NOTHING
 
 
 def test_a_mark_is_written_though_there_is_nothing_else_to_write(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.commit()
-    assert replay(tmp_path).clock == (0.0, 0.0, 0.0, 0.0)
+    assert replay(tmp_path).clock == (0.0, 0.0, 0.0, 0.0, 0.0)
     shop.commit(mark=True)
-    assert replay(tmp_path).clock == (2.0, 0.0, 0.0, 0.0)
+    assert replay(tmp_path).clock == (2.0, 0.0, 0.0, 0.0, 2.0)
 
 
 # --- failure ---------------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ def test_the_journal_keeps_its_size_for_ever_while_leases_come_and_go(tmp_path: 
 def test_the_journal_keeps_its_size_for_ever_under_marks_of_the_clock_alone(fast_folder: Path) -> None:
     shop = Shop(fast_folder)
     shop.tend()
-    for _ in range(8000):  # seven weeks of ten minutes, 65 bytes each
+    for _ in range(8000):  # eight weeks of ten minutes, 74 bytes each
         shop.commit(mark=True)
         shop.journal.tend()
     assert sizes(fast_folder) == {"journal": MIN_BYTES, "journal.next": MIN_BYTES}
@@ -287,7 +289,7 @@ def test_many_living_leases_make_both_files_larger_and_a_start_needs_no_third(tm
 
 
 def test_what_is_kept_free_for_each_lease_is_enough_for_its_end(tmp_path: Path) -> None:
-    stamp = Clock(1.8e9, 1.8e9, 0.5, 1e6)
+    stamp = Clock(1.8e9, 1.8e9, 0.5, 1e6, 1e8)
     for end in (Expired("0" * 24), Released("0" * 24, "its connection ended"), Released("0" * 24, None)):
         shop = Shop(tmp_path)
         shop.desk.record(end)
@@ -295,6 +297,84 @@ def test_what_is_kept_free_for_each_lease_is_enough_for_its_end(tmp_path: Path) 
         shop.journal.commit(stamp, mark=True)
         assert shop.journal.bytes_used - before <= RELEASE_BYTES
         shop.journal.close()
+
+
+def remember_much(shop: Shop) -> None:
+    """As much of usage as is ever kept, and of the renewals of four vendors."""
+    for n in range(30):
+        names = [f"kso.{name}".ljust(64, "x") for name in range(n % 3, 40)]
+        shop.desk.record(Used(later("2027-01-15", n), dict.fromkeys(names, 2**32 - 1)))
+        shop.commit(mark=True)
+        shop.tend()
+    for vendor in ("a" * 64, "b" * 64, "c" * 64, "d" * 64):
+        words = "\U0001f9fe" * MAX_WORDS
+        due = {3650 - n: 1e9 + n for n in range(16)}
+        shop.desk.record(Renewing(vendor, "0" * 64, due, 1000, 2e9, 2e9, words, "2027-01-15", words, "2027-01-15"))
+    shop.commit()
+
+
+def test_what_is_remembered_besides_the_leases_takes_at_most_a_part_of_the_smallest_journal(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    remember_much(shop)
+    shop.journal.close()
+    again = Shop(tmp_path)
+    assert recorded(again.ledger) == recorded(shop.ledger)
+    assert MAX_BYTES < again.journal.bytes_used < MAX_BYTES + 4 * 2500
+    assert again.journal.bytes_used < (MIN_BYTES - RESERVE_BYTES) // 2
+
+
+def test_with_all_that_may_be_remembered_the_smallest_journal_serves_on_a_full_disk_for_ever(
+    fast_folder: Path,
+) -> None:
+    Shop(fast_folder).journal.close()
+    shop = Shop(fast_folder)
+    remember_much(shop)
+    shop.tend()
+    with no_file_larger_than(MIN_BYTES):
+        for n in range(200):
+            shop.acquire(f"till-{n}")
+        shop.commit()
+        generations = set()
+        for n in range(5000):
+            lease = shop.acquire("comes and goes")
+            shop.commit()
+            shop.release(lease.id)
+            shop.commit(mark=n % 10 == 0)
+            shop.journal.tend()
+            generations.add(generation(fast_folder))
+        assert 5 < len(generations) < 50  # it is copied when it is full, and not again and again
+        with pytest.raises(Refused, match="STORAGE_FULL"):
+            fill(shop)
+        for id in list(shop.ledger.leases):
+            shop.release(id)
+            shop.commit()
+        for _ in range(6 * 24 * 7):
+            shop.commit(mark=True)
+        assert on_record(fast_folder) == recorded(shop.ledger)
+        shop.journal.close()
+        assert recorded(Shop(fast_folder).ledger) == recorded(shop.ledger)
+    assert sizes(fast_folder) == {"journal": MIN_BYTES, "journal.next": MIN_BYTES}
+
+
+def test_what_the_end_of_leases_does_not_free_is_not_copied_for_nothing(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    remember_much(shop)
+    for n in range(300):
+        shop.acquire(f"till-{n}")
+    shop.commit()
+    shop.journal.close()
+    shop = Shop(tmp_path)
+    shop.tend()
+    for id in list(shop.ledger.leases):
+        shop.release(id)
+    shop.commit()
+    shop.tend()
+    generations = {generation(tmp_path)}
+    for _ in range(100):
+        shop.commit(mark=True)
+        shop.tend()
+        generations.add(generation(tmp_path))
+    assert len(generations) == 1
 
 
 def fill(shop: Shop) -> None:
@@ -363,4 +443,4 @@ def test_without_a_journal_nothing_new_is_granted_and_everything_else_goes_on_in
 
 
 def test_the_space_kept_free_besides_holds_days_of_marks() -> None:
-    assert RESERVE_BYTES > 6 * 24 * 7 * 65  # a week of ten minutes
+    assert RESERVE_BYTES > 6 * 24 * 7 * 74  # a week of ten minutes

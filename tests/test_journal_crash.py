@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from licd.seats.events import KEEP, RELEASE, Accepted
+from licd.seats.events import KEEP, RELEASE, Accepted, Renewing, Used
 from licd.seats.journal import COPY_LEASES, MIN_BYTES
 from licd.seats.replay import replay
 from tests.support.desk import Shop, recorded, replayed
@@ -169,6 +169,10 @@ def turn(shop: Shop, chance: random.Random, session_holders: int) -> None:
             shop.acquire(holder, seats=chance.randint(1, 3), ttl=chance.choice((60, 600)), on_close=on_close)
         elif what < 0.95:
             shop.release(chance.choice(leases))
+        elif what < 0.97:
+            number = chance.randrange(1, 30)
+            desk.record(Renewing("v", "digest", {30: float(number)}, number, outcome="x" * 100))
+            desk.record(Used(f"2027-01-{number:02}", {f"kso.{number}": chance.randint(1, 9)}), sync=False)
         else:
             seq = desk.ledger.accepted["v"].seq + 1 if desk.ledger.accepted else 1
             desk.record(Accepted("v", seq, "digest"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from licd.seats import frames
-from licd.seats.events import RELEASE, Accepted, Recognized, Started, Stopped, encode, pack
+from licd.seats.events import (
+    RELEASE,
+    Accepted,
+    Acquired,
+    Recognized,
+    Renewing,
+    Started,
+    Stopped,
+    Used,
+    encode,
+    pack,
+)
 from licd.seats.framefile import GROW_BYTES
 from licd.seats.journal import COPY_LEASES, MAX_KEPT_ASIDE, MIN_BYTES
 from licd.seats.replay import Replay, replay
@@ -25,6 +37,14 @@ def test_a_start_brings_back_leases_and_license_files_as_they_were(tmp_path: Pat
     shop.acquire("till-1", seats=3, ttl=90, version="5.1")
     shop.desk.record(Accepted("vendor", 7, "digest"))
     shop.desk.record(Recognized("vendor", "digest", "boot-1", 1800000000.5, 3.0))
+    shop.desk.record(Renewing("other", "digest"))
+    renewing = Renewing(
+        "vendor", "digest", {30: 5e6, 90: 7e6}, 3, 1.8e9, 1.7e9, "UNAVAILABLE", None, None, "2027-01-02"
+    )
+    shop.desk.record(renewing._replace(failures=2))
+    shop.desk.record(renewing)
+    for peaks in ({"kso.tills": 3}, {"kso.scales": 1}, {"kso.tills": 2}):
+        shop.desk.record(Used("2027-01-15", peaks), sync=False)
     shop.commit()
     before = recorded(shop.ledger)
     shop.journal.close()
@@ -33,6 +53,8 @@ def test_a_start_brings_back_leases_and_license_files_as_they_were(tmp_path: Pat
     assert again.ledger.leases[lease.id].seats == 3
     assert again.ledger.accepted == {"vendor": Accepted("vendor", 7, "digest")}
     assert again.ledger.recognized == {"vendor": Recognized("vendor", "digest", "boot-1", 1800000000.5, 3.0)}
+    assert again.ledger.renewing == {"vendor": renewing, "other": Renewing("other", "digest")}
+    assert list(again.ledger.usage.events()) == [Used("2027-01-15", {"kso.tills": 3, "kso.scales": 1})]
 
 
 def test_a_start_writes_what_it_replayed_into_a_new_file_of_a_new_generation(tmp_path: Path) -> None:
@@ -92,7 +114,7 @@ def test_the_clocks_on_record_are_those_of_the_last_commit_also_while_a_copy_is_
     shop.commit(mark=True)
     shop.tend()
     assert generation(tmp_path) != before
-    assert replay(tmp_path).clock == (shop.stamp, 0.0, 0.0, 0.0)
+    assert replay(tmp_path).clock == (shop.stamp, 0.0, 0.0, 0.0, shop.stamp)
 
 
 # --- damage ----------------------------------------------------------------------------------------------------
@@ -175,7 +197,7 @@ def test_records_of_an_unknown_kind_are_told_of_and_those_beside_them_kept(tmp_p
     assert found.problem is not None
     assert "newer licd" in found.problem
     assert recorded(replayed(list(found.events))) == recorded(shop.ledger)
-    assert found.clock == (1.0, 0.0, 0.0, 0.0)
+    assert found.clock == (1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -183,29 +205,58 @@ def test_records_of_an_unknown_kind_are_told_of_and_those_beside_them_kept(tmp_p
 )
 def test_a_frame_that_holds_no_clocks_stops_no_start(tmp_path: Path, payload: bytes) -> None:
     """Its checksum is right, so only a newer licd or a mistake can have written it."""
-    before = frames.build(b"8 bytes.", 0, pack((1.0, 0.0, 0.0, 0.0)))
-    behind = frames.build(b"8 bytes.", 2, pack((2.0, 0.0, 0.0, 0.0)))
+    before = frames.build(b"8 bytes.", 0, pack((1.0, 0.0, 0.0, 0.0, 0.0)))
+    behind = frames.build(b"8 bytes.", 2, pack((2.0, 0.0, 0.0, 0.0, 0.0)))
     (tmp_path / "journal").write_bytes(before + frames.build(b"8 bytes.", 1, payload) + behind)
     found = replay(tmp_path)
     assert found.problem is not None
-    assert found.clock == (2.0, 0.0, 0.0, 0.0)
+    assert found.clock == (2.0, 0.0, 0.0, 0.0, 0.0)
     assert list(found.events) == []
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300, -1.0])
 def test_a_time_that_no_clock_shows_is_not_taken_for_one(tmp_path: Path, number: float) -> None:
-    before = frames.build(b"8 bytes.", 0, pack((1.0, 0.0, 0.0, 0.0)))
-    (tmp_path / "journal").write_bytes(before + frames.build(b"8 bytes.", 1, pack((number, 0.0, 0.0, 0.0))))
+    before = frames.build(b"8 bytes.", 0, pack((1.0, 0.0, 0.0, 0.0, 0.0)))
+    (tmp_path / "journal").write_bytes(before + frames.build(b"8 bytes.", 1, pack((number, 0.0, 0.0, 0.0, 0.0))))
     found = replay(tmp_path)
-    assert found.clock == (1.0, 0.0, 0.0, 0.0)
+    assert found.clock == (1.0, 0.0, 0.0, 0.0, 0.0)
     assert found.problem is not None
 
 
 def test_of_the_clocks_of_a_newer_licd_those_known_are_read_and_the_records_behind_them(tmp_path: Path) -> None:
-    frame = frames.build(b"8 bytes.", 0, pack((1.0, 2.0, 3.0, 4.0, 5.0)) + encode(Started("boot-1")))
+    frame = frames.build(b"8 bytes.", 0, pack((1.0, 2.0, 3.0, 4.0, 5.0, 6.0)) + encode(Started("boot-1")))
     (tmp_path / "journal").write_bytes(frame)
     found = replay(tmp_path)
-    assert (found.clock, found.events, found.problem) == ((1.0, 2.0, 3.0, 4.0), [Started("boot-1")], None)
+    assert (found.clock, found.events, found.problem) == ((1.0, 2.0, 3.0, 4.0, 5.0), [Started("boot-1")], None)
+
+
+# Made by licd 0.1.0 before it knew of running time, usage and renewals: its clocks are four numbers.
+OLD_JOURNAL = """
+wUxKMcJzTwuw8AwHAAAAAAAAAAAuAAAA8tplDZTLAAAAAAAAAADLAAAAAAAAAADLAAAAAAAAAADLAAAAAAAAAACSBaZib290LTHB
+TEoxwnNPC7DwDAcBAAAAAAAAANcAAABqRO1rlMtB2tJ0gGAAAMtB2tJ1FhAAAMtArCAAAAAAAMtAyBzgAAAAAJ0Bp2xlYXNlLTCp
+a3NvLnRpbGxzzQPopnRpbGwtMQJapGtlZXCjNS4xAM5rSdIACsCdAadsZWFzZS0xqWtzby50aWxsc80D6KzQutCw0YHRgdCwIDIB
+PKdyZWxlYXNlwAHOa0nSAArAlASkYWNtZQfZQDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1
+ZDVkNWQ1ZDVkNWQ1ZDVkNWTBTEoxwnNPC7DwDAcCAAAAAAAAAIoAAADgoTRRlMtB2tJ0gKAAAMtB2tJ1FhAAAMtArCAAAAAAAMtA
+yBzgAAAAAJYHpGFjbWXZQDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1ZDVkNWQ1
+ZDVkNWSmYm9vdC0xwMtADAAAAAAAAJMCp2xlYXNlLTHA
+"""
+ACQUIRED = Acquired("lease-0", "kso.tills", 1000, "till-1", 2, 90, "keep", "5.1", 0, 1800000000, 10, None)
+
+
+def test_a_journal_of_an_older_licd_is_read_as_before_and_nothing_has_run_yet(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(base64.b64decode(OLD_JOURNAL).ljust(MIN_BYTES, b"\0"))
+    found = replay(tmp_path)
+    assert found.problem is None
+    assert found.clock == (1800000002.5, 1800000600.25, 3600.0, 12345.75, 0.0)
+    digest = "5d" * 32
+    shop = Shop(tmp_path)
+    assert shop.ledger.accepted == {"acme": Accepted("acme", 7, digest)}
+    assert shop.ledger.recognized == {"acme": Recognized("acme", digest, "boot-1", None, 3.5)}
+    assert [lease.as_event() for lease in shop.ledger.leases.values()] == [ACQUIRED]
+    assert (shop.ledger.renewing, list(shop.ledger.usage.events())) == ({}, [])
+    shop.desk.record(Used("2027-01-15", {"kso.tills": 2}))
+    shop.commit()
+    assert on_record(tmp_path) == recorded(shop.ledger)
 
 
 def test_a_file_that_only_looks_like_a_damaged_journal_stops_no_start(tmp_path: Path) -> None:

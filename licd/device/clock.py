@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import time
 from typing import Literal, NamedTuple
@@ -57,12 +58,14 @@ State = Literal["ok", "behind", "ahead", "ahead-spent"]
 class ClockRecord(NamedTuple):
     """What is on record, in every frame of the journal.
 
-    Units: mark, expected: trusted time, Unix seconds; budget_s: uptime spent ahead and unconfirmed
+    Units: mark, expected: trusted time, Unix seconds; budget_s: uptime spent ahead and unconfirmed; ran_s: uptime of
+           this device under licd in all
     """
 
     mark: float
     expected: float
     budget_s: float
+    ran_s: float = 0.0
 
 
 class TrustedClock:
@@ -75,6 +78,10 @@ class TrustedClock:
     synchronized: bool | None
     """ntp_synchronized(), to be set after now() has been told a wall clock that was read before asking. Setting the
     wall clock makes it unknown, here as in the kernel."""
+    ran_s: float
+    """Uptime of this device under licd in all, whatever its clock says, but for what slept() says: what a device that
+    was off for months must be given before a renewal counts as overdue. What a crash may have lost is added here as to
+    the line."""
 
     def __init__(
         self,
@@ -93,11 +100,13 @@ class TrustedClock:
             clean_stop = True
         if passed is not None and passed < 0:
             passed = None  # CLOCK_BOOTTIME never goes back: the record is of another boot after all
-        self._mark, self._expected, self._budget_s = record
+        self._mark, self._expected, self._budget_s, self.ran_s = record
         lost = 0.0 if clean_stop else RECORD_INTERVAL_S if passed is None else min(passed, RECORD_INTERVAL_S)
         if wall <= self._mark:
             self._mark += lost
-        self._expected = max(self._mark, self._expected + (lost if passed is None else passed))
+        gained = lost if passed is None else passed
+        self._expected = max(self._mark, self._expected + gained)
+        self.ran_s += gained
         self._boot = boot
         self._wall = wall
         self._document_confirms = False
@@ -125,6 +134,7 @@ class TrustedClock:
         self._boot = boot
         self._wall = wall
         self._expected += passed
+        self.ran_s += passed
         if self.state == "ahead":
             self._budget_s += passed
 
@@ -144,21 +154,29 @@ class TrustedClock:
         self._mark = self._expected
         return wall if self.state == "ahead-spent" else self._expected
 
+    def slept(self, seconds: float) -> None:
+        """Of the time that now() has counted so much was a suspend, in which nobody could renew anything."""
+        self.ran_s = max(0.0, self.ran_s - seconds)
+
     def floor(self, issued: float, wall: float, boot: float) -> float:
         """The trusted time, from now on at least `issued`: that of any verified document."""
         self._mark = max(self._mark, issued)
         self._expected = max(self._expected, issued)
         return self.now(wall, boot)
 
-    def confirm(self, issued: float, wall: float, boot: float, *, asked_s: float = 0.0) -> float:
+    def confirm(
+        self, issued: float, wall: float, boot: float, *, asked_s: float = 0.0, least: float = -math.inf
+    ) -> float:
         """The trusted time, confirmed up to `issued`: that of a vendor's answer to this device's own recent request.
 
         The only thing that lowers mark and line. asked_s: uptime since the request was made. The answer is no older,
         so the line is lowered to issued + asked_s at most, and holding an answer back gains nothing.
+        least: below this they are not lowered; what the other vendors say, whose licenses the clock judges, too
         """
         self.now(wall, boot)
-        self._expected = min(max(self._expected, issued), issued + asked_s)
-        self._mark = min(max(self._mark, issued), self._expected)
+        mark, line = min(self._mark, least), min(self._expected, least)
+        self._expected = max(line, min(max(self._expected, issued), issued + asked_s))
+        self._mark = max(mark, min(max(self._mark, issued), self._expected))
         self._budget_s = 0.0
         self._document_confirms = True  # now() takes it back if the wall clock is too far from that
         return self.now(wall, boot)
@@ -176,7 +194,7 @@ class TrustedClock:
         return deadline - wall
 
     def record(self) -> ClockRecord:
-        return ClockRecord(self._mark, self._expected, self._budget_s)
+        return ClockRecord(self._mark, self._expected, self._budget_s, self.ran_s)
 
     def warning(self) -> str | None:
         """What someone must act on, in words; None if the wall clock is the trusted time."""

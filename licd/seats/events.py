@@ -5,7 +5,7 @@ Events are facts: replaying them in order is all there is to a restart. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -76,11 +76,50 @@ class Stopped(NamedTuple):
     """The clean-stop mark: nothing was lost behind this record."""
 
 
-Event = Acquired | Released | Expired | Accepted | Started | Stopped | Recognized
+class Used(NamedTuple):
+    """So many seats of each license were held at once on that day, at least. Known peaks are raised by it, never
+    lowered; a license that is missing says nothing.
+
+    Shape:  day is a date of the trusted time in UTC
+    """
+
+    day: str
+    peaks: Mapping[str, int]
+
+
+class Renewing(NamedTuple):
+    """How the renewal of a vendor's file in force stands. The newest of a vendor counts.
+
+    Shape:  digest of the license file; due: by every_days, when that attempt became due; outcome: of the attempt last
+            made, in words; stops, reason: of a refusal in force; reported: the day up to which usage is answered for;
+            heard: when the newest answer that came in was issued, by the vendor's clock alone; less: the licenses of
+            which the file grants less than the one before
+    Units:  due is running time (TrustedClock.ran_s), retry_at and tried are trusted time, heard is the vendor's, Unix
+            seconds
+    Bounds: 16 numbers in due, MAX_WORDS characters of outcome and of reason, at most 200 of less: kept by who makes it
+    """
+
+    vendor: str
+    digest: str
+    due: Mapping[int, float] = {}
+    failures: int = 0
+    retry_at: float = float("-inf")
+    tried: float | None = None
+    outcome: str | None = None
+    stops: str | None = None
+    reason: str | None = None
+    reported: str | None = None
+    heard: float | None = None
+    less: str | None = None
+
+
+MAX_WORDS = 200  # a copy of the journal must find room for what its records say
+
+Event = Acquired | Released | Expired | Accepted | Started | Stopped | Recognized | Used | Renewing
 
 # Public: part of the journal's format. Numbers are never reused.
 _KINDS: dict[int, Callable[..., Event]] = {
-    1: Acquired, 2: Released, 3: Expired, 4: Accepted, 5: Started, 6: Stopped, 7: Recognized,
+    1: Acquired, 2: Released, 3: Expired, 4: Accepted, 5: Started, 6: Stopped, 7: Recognized, 8: Used, 9: Renewing,
 }  # fmt: skip
 _ACQUIRED = 1
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}

@@ -32,8 +32,9 @@ from licd.seats.ledger import Ledger
 from licd.seats.replay import Clock
 
 RELEASE_BYTES = 128  # a frame with one Released or Expired record and the clock: kept free for every lease that lives
-RESERVE_BYTES = 64 * 1024  # kept free besides: marks of the clock, reasons of administrators
+RESERVE_BYTES = 80 * 1024  # kept free besides: a week's marks of the clock, reasons of administrators
 MIN_BYTES = 256 * 1024
+RECLAIM_PART = 16  # a copy for less than a sixteenth would come round too soon
 COPY_LEASES = 200  # leases copied in one slice: about 1 ms
 MAX_KEPT_ASIDE = 3  # damaged files kept for a person to look at
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # any other error of a write is the medium's
@@ -78,6 +79,7 @@ class Journal:
         self._copy: _Copy | None = _Copy(new, ledger, clock, boot_id)
         while self._copy.step(clock):
             pass
+        fixed_bytes = self._copy.fixed_bytes
         new.sync()
         if keep_aside:
             self._keep_aside()
@@ -91,6 +93,7 @@ class Journal:
         if spare.exists():
             self._spare = FrameFile(spare)
         self._copied_bytes = new.end
+        self._fixed_bytes = fixed_bytes
         self._copied_leases = len(ledger.leases)
 
     # --- once a turn -----------------------------------------------------------------------------------------
@@ -203,7 +206,7 @@ class Journal:
     def _living_bytes(self) -> int:
         """What the last copy took, less its part in leases that ended since; what was added since is not in it."""
         left = min(len(self._ledger.leases), self._copied_leases)
-        return self._copied_bytes * left // max(1, self._copied_leases)
+        return self._fixed_bytes + (self._copied_bytes - self._fixed_bytes) * left // max(1, self._copied_leases)
 
     def _grow(self) -> bool:
         """Both files are one step larger; False where the disk has no space for it.
@@ -228,7 +231,7 @@ class Journal:
     def _reclaim(self) -> bool:
         """The journal is smaller by what is past, if that is worth a whole copy in the middle of a turn."""
         before = self.file.end
-        if not self._can_copy() or before - self._living_bytes() <= RESERVE_BYTES:
+        if not self._can_copy() or before - self._living_bytes() <= min(RESERVE_BYTES, self._usable() // RECLAIM_PART):
             return False
         self._begin_copy()
         self._finish_copy()
@@ -268,6 +271,7 @@ class Journal:
             raise self._failure("exchange", error) from error
         self.file, self._spare = copy.file, self.file
         self._copied_bytes = copy.file.end
+        self._fixed_bytes = copy.fixed_bytes
         self._copied_leases = len(self._ledger.leases)
 
     def _abandon_copy(self) -> None:
@@ -352,8 +356,10 @@ class _Copy:
         self._ledger = ledger
         self._ids = iter(list(ledger.leases))
         first: list[Event] = [Started(boot_id), *ledger.accepted.values(), *ledger.recognized.values()]
+        first += [*ledger.renewing.values(), *ledger.usage.events()]
         file.begin()
         file.append(b"".join((pack(clock), *map(encode, first))))
+        self.fixed_bytes = file.end  # of what no lease's end makes smaller
 
     def step(self, clock: Clock) -> bool:
         """One slice is written; False when nothing is left. The clock is today's: the last frame's is what counts."""

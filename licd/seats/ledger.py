@@ -18,8 +18,21 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from licd.rpc.errors import HOLDER_IN_USE, LEASE_UNKNOWN, NOT_OWNER, SEATS_WITHDRAWN, Refused
-from licd.seats.events import RELEASE, Accepted, Acquired, Event, Expired, Recognized, Released, Started, Stopped
+from licd.seats.events import (
+    RELEASE,
+    Accepted,
+    Acquired,
+    Event,
+    Expired,
+    Recognized,
+    Released,
+    Renewing,
+    Started,
+    Stopped,
+    Used,
+)
 from licd.seats.pool import Lease, Pool, Session, Total
+from licd.seats.usage import Usage
 
 AFTER_REBOOT_TTL_S = 120  # no holder survived the reboot; whoever comes back asks within two minutes
 MIN_DUE = 1000  # entries of the deadline heap before a look at how many of them still stand
@@ -49,13 +62,16 @@ class Grant(NamedTuple):
 
 
 class Ledger:
-    """All leases and pools, and what else the journal remembers: the license files accepted, the device, the boot."""
+    """All leases and pools, and what else the journal remembers: files accepted, renewals, usage, device, boot."""
 
     def __init__(self) -> None:
         self.leases: dict[str, Lease] = {}  # in the order of rank
         self.pools: dict[str, Pool] = {}
         self.accepted: dict[str, Accepted] = {}  # by vendor: the highest seq
         self.recognized: dict[str, Recognized] = {}  # by vendor
+        self.renewing: dict[str, Renewing] = {}  # by vendor
+        self.usage = Usage()
+        self.day: str | None = None  # the day that the peaks of the pools are of; None: none has begun yet
         self.boot_id: str | None = None
         self.clean_stop = False
         self._due: list[tuple[float, str]] = []  # a heap; an entry may be older than its lease's deadline, never later
@@ -140,6 +156,13 @@ class Ledger:
             expired.append(Expired(lease.id))
         return expired
 
+    def decide_used(self) -> Used | None:
+        """The peaks of the day that usage does not know yet; None if there is nothing new."""
+        if self.day is None:
+            return None
+        peaks = self.usage.news(self.day, {pool.license: pool.peak for pool in self.pools.values()})
+        return Used(self.day, peaks) if peaks else None
+
     # --- find ------------------------------------------------------------------------------------------------
 
     def pool(self, license: str) -> Pool:
@@ -187,6 +210,10 @@ class Ledger:
                 self.accepted[event.vendor] = event
         elif isinstance(event, Recognized):
             self.recognized[event.vendor] = event
+        elif isinstance(event, Used):
+            self.usage.put(event.day, event.peaks)
+        elif isinstance(event, Renewing):
+            self.renewing[event.vendor] = event
         elif isinstance(event, Started):
             self.boot_id = event.boot_id
         self.clean_stop = isinstance(event, Stopped)
@@ -207,6 +234,7 @@ class Ledger:
             pool.held -= lease.seats
             lease.set_terms(event)
         pool.held += lease.seats
+        pool.peak = max(pool.peak, pool.held)
         self._next_rank = max(self._next_rank, event.rank + 1)
 
     def _remove(self, id: str) -> Lease | None:
@@ -223,6 +251,12 @@ class Ledger:
         return lease
 
     # --- hold: what is not recorded --------------------------------------------------------------------------
+
+    def begin_day(self, day: str) -> None:
+        """Peaks are those of this day from now on: they begin with what is held."""
+        self.day = day
+        for pool in self.pools.values():
+            pool.peak = pool.held
 
     def hold(self, lease: Lease, session: Session, deadline: float, now: float) -> None:
         """The lease is promised until the deadline, and this connection used it last."""

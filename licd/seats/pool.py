@@ -68,13 +68,14 @@ class Lease:
 class Pool:
     """All seats of one license name."""
 
-    __slots__ = ("_classes", "_mixed", "_tight", "held", "leases", "license", "lines", "total")
+    __slots__ = ("_classes", "_mixed", "_tight", "held", "leases", "license", "lines", "peak", "total")
 
     def __init__(self, license: str) -> None:
         self.license = license
         self.total: int | None = 0  # None: uncounted
         self.lines: Lines = ()
         self.held = 0
+        self.peak = 0  # the most held at once on the ledger's day
         self.leases: dict[tuple[int, str], Lease] = {}  # by (uid, holder), in the order of rank
         self._classes: dict[str | None, frozenset[int]] = {}
         self._mixed = False  # the lines cover different versions

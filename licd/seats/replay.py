@@ -14,12 +14,16 @@ LATEST_S = 253402300799.0  # the end of the year 9999: beyond it, no time can be
 
 
 class Clock(NamedTuple):
-    """The clocks as they stand in every frame: the numbers of device.clock.ClockRecord, and CLOCK_BOOTTIME."""
+    """The clocks as they stand in every frame: the numbers of device.clock.ClockRecord, and CLOCK_BOOTTIME.
+
+    Frames of licd 0.1 have four numbers.
+    """
 
     mark: float
     expected: float
     budget_s: float
     boottime: float
+    ran_s: float = 0.0
 
 
 class Replay(NamedTuple):

@@ -92,7 +92,8 @@ class Desk:
 def recorded(ledger: Ledger) -> object:
     """All that the journal is to bring back, in a form that compares."""
     leases = sorted((lease.as_event() for lease in ledger.leases.values()), key=lambda event: event.rank)
-    return leases, sorted(ledger.accepted.values()), sorted(ledger.recognized.values())
+    known = (ledger.accepted, ledger.recognized, ledger.renewing)
+    return leases, [dict(sorted(each.items())) for each in known], list(ledger.usage.events())
 
 
 NOTHING = recorded(Ledger())
@@ -138,7 +139,7 @@ class Shop:
             pass
 
     def _clock(self) -> Clock:
-        return Clock(self.stamp, 0.0, 0.0, 0.0)
+        return Clock(self.stamp, 0.0, 0.0, 0.0, self.stamp)
 
 
 def on_record(folder: Path) -> object:
