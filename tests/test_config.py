@@ -14,7 +14,7 @@ from licd.daemon.config import Config, ConfigError
 from tests.support.needs import needs_root
 
 NO_FLAGS: dict[str, Path | None] = {"state": None, "socket": None, "vendors": None}
-GROUP = "daemon"  # base-passwd: on every Debian
+GROUP, OTHER_GROUP = "daemon", "games"  # base-passwd: on every Debian
 INTEGERS = {
     "journal_size": (262_144, 1_073_741_824),
     "max_ttl": (10, 604_800),
@@ -57,6 +57,7 @@ def test_without_file_flags_and_environment_everything_has_its_default() -> None
         socket_mode=0o660,
         socket_group=None,
         admin_group=None,
+        courier_group=None,
         vendors=Path("/etc/licd/vendor.d"),
         journal_size=4 * 1024 * 1024,
         max_ttl=3600,
@@ -75,13 +76,14 @@ def test_a_file_that_sets_nothing_changes_nothing(file: Path, text: str) -> None
 def test_every_key_of_the_file_is_taken(file: Path) -> None:
     values = {
         "state": "/s", "socket": "/r/l.sock", "socket_mode": "0600", "socket_group": GROUP, "admin_group": GROUP,
+        "courier_group": OTHER_GROUP,
         "vendors": "/v", "journal_size": "1048576", "max_ttl": "120", "max_leases": "10", "max_connections": "20",
         "max_connections_per_user": "5",
     }  # fmt: skip
     assert set(values) == set(Config._fields)
     file.write_text("[licd]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))
     assert load(file) == Config(
-        Path("/s"), Path("/r/l.sock"), 0o600, GROUP, GROUP, Path("/v"), 1_048_576, 120, 10, 20, 5
+        Path("/s"), Path("/r/l.sock"), 0o600, GROUP, GROUP, OTHER_GROUP, Path("/v"), 1_048_576, 120, 10, 20, 5
     )
 
 
@@ -192,6 +194,7 @@ BAD: dict[str, list[str]] = {
     "socket_mode": ["", "rw", "0888", "66", "01660", "1660", "0o660", "-660", "0660 # ours", "٠٦٦٠"],
     "socket_group": ["", "no-such-group", "0"],
     "admin_group": ["", "no-such-group", "1"],
+    "courier_group": ["", "no-such-group", "1"],
     **{
         key: ["", "many", "-1", "+20", "1e3", "0x10", "20.0", "2_0", "20 s", "٢٠", "9" * 13, "9" * 5000,
               str(least - 1), str(most + 1)]
@@ -208,6 +211,18 @@ def test_the_bad_values_here_cover_every_key() -> None:
 def test_a_bad_value_is_refused_with_file_line_and_key(file: Path, key: str, value: str) -> None:
     text = refusal(file, f"# licd.conf\n[licd]\n\n{key} = {value}\n")
     assert text.startswith((f"{file}:4: {key} must be ", f"{file}:4: {key} names a group that does not exist"))
+
+
+@pytest.mark.parametrize("key", ["socket_group", "admin_group"])
+@pytest.mark.parametrize("first", [True, False])
+def test_couriers_have_a_group_of_their_own_or_clients_would_lose_their_seats(
+    file: Path, key: str, first: bool
+) -> None:
+    lines = [f"courier_group = {GROUP}", f"{key} = {GROUP}"]
+    text = refusal(file, "\n".join(["[licd]", *(lines if first else reversed(lines))]))
+    assert text == (
+        f"{file}:{2 if first else 3}: courier_group must be another group than {key}; couriers take no seats"
+    )
 
 
 @pytest.mark.parametrize("key", INTEGERS)

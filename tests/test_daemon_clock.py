@@ -12,8 +12,7 @@ import pytest
 from licd.license.dates import DAY_S, end_of
 from tests.support import pki
 from tests.support.clients import lease_of, refusal
-from tests.support.clocks import Clocks
-from tests.support.daemon import Daemon
+from tests.support.clocks import Clocked
 from tests.support.needs import needs_faketime, needs_root, needs_strace
 
 pytestmark = needs_faketime
@@ -31,23 +30,11 @@ def unix(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-class Shop(Daemon):
-    """licd with clocks of its own; its wall clock says an hour before the end of kso.scales."""
+class Shop(Clocked):
+    """It is an hour before the end of kso.scales."""
 
     def __init__(self, folder: Path) -> None:
-        self.clocks = Clocks(folder)
-        self.clocks.set_wall(END - HOUR_S)
-        super().__init__(folder, settings={"journal_size": 256 * 1024}, env=self.clocks.env)
-        VENDOR.write_profile(self.vendors)
-        self._client = self.client()
-
-    def call(self, method: str, **params: Any) -> Any:
-        # Always on one connection: the end of another would be a turn, perhaps between the setting of two clocks.
-        return self._client.call(method, **params)
-
-    def __exit__(self, *error: Any) -> None:
-        self._client.close()
-        super().__exit__(*error)
+        super().__init__(folder, VENDOR, END - HOUR_S)
 
     def begin(self) -> Shop:
         self.start()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from licd.cli import activate_commands, seat_commands
-from licd.daemon import config, methods
+from licd.cli import activate_commands, answers, renew_commands, seat_commands
+from licd.daemon import config, methods, state
 from licd.device import machine
-from licd.license import install
+from licd.license import install, renewal
 from licd.rpc import client
+from licd.seats import events, usage
 from licd_vendor import serve
 
 LICD = Path(__file__).parent.parent / "licd"
@@ -38,8 +39,9 @@ PURE = [
         "license/members",
         "license/dates",
     ),
-    *("license/binding", "license/versions", "license/terms", "device/fingerprint", "device/placeholders"),
-    *("seats/events", "daemon/recognition", "seats/frames", "seats/pool", "seats/ledger"),
+    *("license/binding", "license/versions", "license/terms", "license/schedule", "license/renewal"),
+    *("device/fingerprint", "device/placeholders", "daemon/recognition", "daemon/renewing"),
+    *("seats/events", "seats/frames", "seats/pool", "seats/ledger", "seats/usage"),
 ]
 IMPURE = {"os", "io", "pathlib", "socket", "select", "selectors", "time", "random", "secrets", "uuid", "subprocess"}
 
@@ -73,5 +75,10 @@ def test_what_stands_twice_because_of_the_direction_of_imports_is_the_same() -> 
     assert (install.PHYSICAL, install.VM, install.CONTAINER) == (machine.PHYSICAL, machine.VM, machine.CONTAINER)
     for each in ("CODE", "INSTALL_REQUEST", "LICENSE_REQUEST", "LICENSE_FILE"):
         assert getattr(activate_commands, each) == getattr(serve, each)
+    for each in ("RENEWAL_REQUEST", "RENEWAL_ANSWER"):
+        assert getattr(renew_commands, each) == getattr(serve, each)
+    assert {state.GRACE, state.DEVICE_CHANGED, state.RENEWAL_DUE} == answers.WARNINGS.keys()
+    assert (usage.MAX_DAYS, usage.MAX_NAMES) == (renewal.MAX_DAYS, renewal.MAX_NAMES)
+    assert events.MAX_WORDS == renewal.MAX_REASON
     assert seat_commands.MAX_CONFIRMS == methods.MAX_CONFIRMS
     assert Path(client.DEFAULT_SOCKET) == config.Config().socket

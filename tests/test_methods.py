@@ -14,6 +14,7 @@ from licd.daemon.device_methods import DeviceMethods
 from licd.daemon.install_methods import InstallMethods
 from licd.daemon.license_methods import LicenseMethods
 from licd.daemon.methods import METHODS, TABLE, Compiled
+from licd.daemon.renewal_methods import RenewalMethods
 from licd.daemon.seat_methods import SeatMethods
 from licd.daemon.service import Service
 from licd.rpc import wire
@@ -25,6 +26,7 @@ HANDLERS: dict[str, type] = {
     "license": LicenseMethods,
     "install": InstallMethods,
     "device": DeviceMethods,
+    "renewal": RenewalMethods,
 }
 
 LEASE = "0123456789abcdef01234567"
@@ -44,6 +46,9 @@ LEAST: dict[str, dict[str, Any]] = {
     "install.import": {"document": b"{}"},
     "install.request": {},
     "device.fingerprint": {},
+    "renewal.plan": {},
+    "renewal.request": {},
+    "renewal.report": {},
 }
 
 _WRONG_FOR_ALL = [[], {}, 1.0, 1.5, msgpack.ExtType(1, b"x"), msgpack.Timestamp(1), [[]], {"a": 1}]
@@ -110,6 +115,11 @@ CASES: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
     ("license.export", "vendor"): (_NAMES, _NO_NAME),
     ("install.import", "document"): ([b"", b"{}", b"\xff\x00"], [None, 5, True, *_WRONG_FOR_ALL]),
     ("install.request", "vendor"): (_NAMES, _NO_NAME),
+    ("renewal.request", "vendor"): (_NAMES, _NO_NAME),
+    ("renewal.report", "vendor"): (_NAMES, _NO_NAME),
+    ("renewal.report", "document"): ([b"", b"{}", b"\xff\x00"], [5, True, *_WRONG_FOR_ALL]),
+    ("renewal.report", "failure"): ([*_TEXTS, "x" * 200], ["x" * 201, *_BAD_TEXT, *_NO_TEXT]),
+    ("renewal.report", "retry_after"): ([0, 1, 2**31], [-1, 2**31 + 1, 2**64 - 1, *_NO_INTEGER]),
     ("device.fingerprint", "without"): (
         [[], ["disk"], ["disk"] * 16],
         [["disk"] * 17, ["Disk"], [""], ["a\n"], ["\udcff"], ["a" * 33], [5], [None], "disk", {"disk": 1}, 5, True, b"",
@@ -174,6 +184,9 @@ def test_who_may_call_what_is_as_the_design_has_it() -> None:
         "install.import": "admin",
         "install.request": "admin",
         "device.fingerprint": "admin",
+        "renewal.plan": "courier",
+        "renewal.request": "courier",
+        "renewal.report": "courier",
     }
 
 

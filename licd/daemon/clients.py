@@ -11,16 +11,18 @@ from time import perf_counter
 
 from licd.daemon import log
 from licd.daemon.connection import Connection
-from licd.daemon.listener import Peer, overflow_uid, peer
+from licd.daemon.listener import Peer, group_id, overflow_uid, peer
 from licd.daemon.loop import READ, WRITE, Loop
-from licd.daemon.service import Service, roles
+from licd.daemon.methods import ADMIN, COURIER
+from licd.daemon.roles import roles
+from licd.daemon.service import Service
 from licd.daemon.state import State
 from licd.license.document import MAX_DOCUMENT_BYTES
 from licd.rpc import wire
 from licd.rpc.errors import TOO_MANY_CONNECTIONS, Refused
 
 MAX_MESSAGE_BYTES = 64 * 1024
-MAX_DOCUMENT_MESSAGE_BYTES = MAX_DOCUMENT_BYTES + 4096  # an administrator's message may hold a document
+MAX_DOCUMENT_MESSAGE_BYTES = MAX_DOCUMENT_BYTES + 4096  # of couriers and administrators: an answer, a delivery
 COMPLAINT_INTERVAL_S = 60.0  # between two log lines about the violations of one uid: it may come back for ever
 ACCEPT_AT_ONCE = 64  # connections accepted in one turn
 ACCEPT_RETRY_S = 1.0  # after a lack of descriptors or memory
@@ -30,16 +32,12 @@ ADMIN_SPARE = 16  # connections beyond the limit that only administrators get: a
 
 
 class Clients:
-    """`admin_gid`: the members of this group are administrators; a reload may change it for those who come later."""
-
-    def __init__(
-        self, state: State, service: Service, loop: Loop, listener: socket.socket, *, admin_gid: int | None
-    ) -> None:
+    def __init__(self, state: State, service: Service, loop: Loop, listener: socket.socket) -> None:
         self._state = state
         self._service = service
         self._loop = loop
         self._listener = listener
-        self.admin_gid = admin_gid
+        self.know_groups()
         self.accept_at = float("inf")  # when to try again, while not accepting
         # Whole messages wait in them, and their peer has caught up; who waits longest comes first.
         self.paused: dict[Connection, None] = {}
@@ -53,6 +51,11 @@ class Clients:
         self._full_at = float("-inf")  # when it was last logged that nobody could be accepted
         self._knocking = False
         self._ready: list[tuple[Connection, int]] = []  # in this turn, to be read from or written to
+
+    def know_groups(self) -> None:
+        """Who comes from now on is administrator or courier by the groups of the configuration."""
+        config = self._state.config
+        self._admin_gid, self._courier_gid = group_id(config.admin_group), group_id(config.courier_group)
 
     def listen(self) -> None:
         self._accepting = True
@@ -143,9 +146,16 @@ class Clients:
 
     def _welcome(self, stream: socket.socket, who: Peer) -> None:
         config = self._state.config
-        allowed = roles(who.uid, who.gids, admin_gid=self.admin_gid, overflow_uid=self._overflow_uid)
-        admin = "admin" in allowed
-        connection = Connection(stream, who, allowed, MAX_DOCUMENT_MESSAGE_BYTES if admin else MAX_MESSAGE_BYTES)
+        allowed = roles(
+            who.uid,
+            who.gids,
+            admin_gid=self._admin_gid,
+            courier_gid=self._courier_gid,
+            overflow_uid=self._overflow_uid,
+        )
+        admin = ADMIN in allowed
+        most_bytes = MAX_DOCUMENT_MESSAGE_BYTES if COURIER in allowed else MAX_MESSAGE_BYTES
+        connection = Connection(stream, who, allowed, most_bytes)
         most = config.max_connections + (ADMIN_SPARE if admin else 0)
         if not admin and self._of_uid.get(who.uid, 0) >= config.max_connections_per_user:
             most = config.max_connections_per_user

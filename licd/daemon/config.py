@@ -31,6 +31,7 @@ class Config(NamedTuple):
     socket_mode: int = 0o660
     socket_group: str | None = None
     admin_group: str | None = None
+    courier_group: str | None = None  # its members only take renewals to the vendor: they can take no seats
     vendors: Path = Path("/etc/licd/vendor.d")
     journal_size: int = 4 * 1024 * 1024  # of each of two files: some 10,000 acquires between two compactions
     max_ttl: int = 3600  # a dead holder must not keep its seat past the hour
@@ -75,6 +76,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "socket_mode": _mode,
     "socket_group": _group,
     "admin_group": _group,
+    "courier_group": _group,
     "vendors": _path,
     "journal_size": _integer(MIN_BYTES, 1024 * 1024 * 1024),
     "max_ttl": _integer(MIN_TTL_S, MAX_TTL_S),
@@ -129,6 +131,11 @@ def _read(path: Path, *, may_be_missing: bool) -> dict[str, Any]:
                 values[key] = reader(value)
             except ValueError as error:
                 raise ConfigError(f"{path}:{line}: {key} {error}") from None
+    couriers = values.get("courier_group")
+    for key in ("socket_group", "admin_group"):
+        if couriers is not None and values.get(key) == couriers:
+            line = _line(text, "courier_group[ \\t]*[=:]")
+            raise ConfigError(f"{path}:{line}: courier_group must be another group than {key}; couriers take no seats")
     return values
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from licd.daemon import log
 from licd.daemon.connection import Connection
-from licd.daemon.installed import check_issued
+from licd.daemon.delivery import check_issued
 from licd.daemon.state import State, refusal_of
 from licd.device import machine
 from licd.device.fingerprint import ABSENT, LEAST_STRONG, match, strong_kinds
 from licd.license.dates import timestamp
+from licd.license.document import LICENSE_REQUEST
 from licd.license.install import InstallRequest, LicenseRequest, sign_license_request, verify_install_request
 from licd.license.terms import ANY_DEVICE
 from licd.rpc.errors import (
@@ -59,6 +60,7 @@ class InstallMethods:
             "factors": list(request.weights),
             "share": request.share,
             "url": request.url or profiles[request.profile].url,
+            "ca": profiles[request.profile].ca,
         }
 
     def request(self, connection: Connection, msgid: int | None, *, vendor: str | None) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class InstallMethods:
                 state.requests.keep_license_request(request)
             except OSError as error:
                 raise refusal_of(error) from None
-            state.asked[request.vendor] = (request.id, state.now)
+            state.asked[LICENSE_REQUEST, request.vendor] = (request.id, state.now)
             log.write(log.NOTICE, f"license request {request.id} for {request.vendor} is open")
         strong = strong_kinds(request.fingerprint)
         readings = {reading.factor: reading for reading in state.device.readings}

@@ -18,12 +18,14 @@ from licd.daemon import config as configuration
 from licd.daemon import listener, log
 from licd.daemon.config import Config, ConfigError
 from licd.daemon.device import Device
+from licd.daemon.importing import complete
 from licd.daemon.installed import Installed
 from licd.daemon.notify import Notifier
 from licd.daemon.reload import reload
+from licd.daemon.requests import Requests
 from licd.daemon.server import Server
 from licd.daemon.service import FaultAfterChange
-from licd.daemon.state import State
+from licd.daemon.state import State, stamp
 from licd.device import clock
 from licd.license import trust
 from licd.license.store import Store
@@ -39,9 +41,10 @@ FAULT = os.EX_SOFTWARE  # 70
 NO_SOCKET = os.EX_OSERR  # 71
 JOURNAL_FAILED = os.EX_IOERR  # 74
 LOCKED = os.EX_TEMPFAIL  # 75
-BAD_CONFIG = os.EX_CONFIG  # 78: the one status after which a restart does not help
+BAD_CONFIG = os.EX_CONFIG  # 78: after this, and after 2, a restart does not help
 
 LOCK_WAIT_S = 30.0  # for the process before to finish its stop
+START_PATIENCE_S = 15.0  # asked of systemd again and again while the lock is waited for
 _SPARE_DESCRIPTORS = 64  # beside the connections: journal, timer, listener, administrators
 
 
@@ -93,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     listening = inherited or listener.bind(config.socket, config.socket_mode, config.socket_group)
     inode = config.socket.lstat().st_ino if inherited is None else None
     state, same_boot = _restore(config, locked=held is not None)
-    server = Server(state, listening, notifier, admin_gid=listener.group_id(config.admin_group))
+    server = Server(state, listening, notifier)
     server.loop.catch(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     server.start()
     gc.freeze()
@@ -140,8 +143,8 @@ def _restore(config: Config, *, locked: bool) -> tuple[State, bool]:
     now, wall = clock.boottime(), clock.wall()
     record, recorded_at = None, now
     if found.clock is not None:
-        *numbers, recorded_at = found.clock
-        record = clock.ClockRecord(*numbers)
+        mark, expected, budget_s, recorded_at, ran_s = found.clock
+        record = clock.ClockRecord(mark, expected, budget_s, ran_s)
     trusted = clock.TrustedClock(
         record,
         clean_stop=ledger.clean_stop,
@@ -151,14 +154,14 @@ def _restore(config: Config, *, locked: bool) -> tuple[State, bool]:
         # What passed since the record is known only where both boot ids are.
         passed=now - recorded_at if boot_id is not None and boot_id == ledger.boot_id else None,
     )
-    installed = Installed(trust.load_profiles(config.vendors), Store(config.state / "licenses"))
+    profiles, files = trust.load_profiles(config.vendors), Store(config.state / "licenses")
+    installed = Installed(profiles, files, Requests(config.state))
     installed.load(ledger.accepted, trusted.now(wall, now))
     for file in installed.files.values():
         trusted.floor(file.issued, wall, now)
         ledger.apply(Accepted(file.vendor, file.seq, file.digest))
     if unwritable is None:
-        stamp = Clock(*trusted.record(), now)
-        journal = _open_journal(config, ledger, stamp, boot_id, keep_aside=found.problem is not None)
+        journal = _open_journal(config, ledger, stamp(trusted, now), boot_id, keep_aside=found.problem is not None)
     else:
         journal = NoJournal(unwritable)
     device = Device(config.state, boot_id)
@@ -173,14 +176,16 @@ def _restore(config: Config, *, locked: bool) -> tuple[State, bool]:
             log.write(log.ERROR, text)
     for vendor, problem in installed.problems.items():
         log.write(log.ERROR, f"{vendor}: {problem}")
+    state.tell_time(now, wall)
+    complete(state)
     return state, same_boot
 
 
 def _open_journal(
-    config: Config, ledger: Ledger, stamp: Clock, boot_id: str | None, *, keep_aside: bool
+    config: Config, ledger: Ledger, now: Clock, boot_id: str | None, *, keep_aside: bool
 ) -> Journal | NoJournal:
     try:
-        return Journal(config.state, config.journal_size, ledger, stamp, boot_id, keep_aside=keep_aside)
+        return Journal(config.state, config.journal_size, ledger, now, boot_id, keep_aside=keep_aside)
     except OSError as error:
         return NoJournal(f"{error.filename or config.state}: {error.strerror}")
 
@@ -210,6 +215,7 @@ def _wait_for_lock(folder: Path, notifier: Notifier) -> int | None:
             if time.monotonic() > until:
                 raise
             notifier.status(f"waiting for {locked.holder} to leave the state folder")
+            notifier.starting(START_PATIENCE_S)
             time.sleep(0.1)
 
 

@@ -15,14 +15,15 @@ from licd.license.lines import MAX_SEATS, a_name
 from licd.license.members import Check, boolean, choice, integer, matching
 from licd.license.versions import VERSION
 from licd.rpc.errors import BAD_PARAMS, Refused
-from licd.seats.events import KEEP, RELEASE
+from licd.seats.events import KEEP, MAX_WORDS, RELEASE
 
 MAX_CONFIRMS = 100  # leases of one seat.confirm; an array on the wire holds at most 128
 MAX_CHANGES = 16  # factors and kinds together are 13
+MAX_SECONDS = 2**31  # what a server may say; schedule.py heeds two weeks of it
 MAX_LISTED = 100  # leases of one answer to seat.list: some 30 KiB
 
-# Roles, each of which may do what the one before may. Whoever may connect is a client, unless the kernel does not know.
-ANY, CLIENT, ADMIN = "any", "client", "admin"
+# Roles: roles.py says who has them. A courier takes documents to the vendor and back, and is no client.
+ANY, CLIENT, COURIER, ADMIN = "any", "client", "courier", "admin"
 
 REQUIRED = object()
 
@@ -119,6 +120,14 @@ METHODS = (
     Method("license.export", ADMIN, "export_license", (_VENDOR,)),
     Method("install.import", ADMIN, "import_request", (Param("document", octets),)),
     Method("install.request", ADMIN, "request", (_VENDOR,)),
+    Method("renewal.plan", COURIER, "plan"),
+    Method("renewal.request", COURIER, "request", (_VENDOR,)),
+    Method("renewal.report", COURIER, "report", (
+        _VENDOR,
+        Param("document", octets, None),
+        Param("failure", text(MAX_WORDS), None),
+        Param("retry_after", integer(0, MAX_SECONDS), None),
+    )),
     Method("device.fingerprint", ADMIN, "fingerprint", (Param("without", changes, None),)),
 )  # fmt: skip
 

@@ -23,6 +23,10 @@ class Notifier:
     def ready(self) -> None:
         self._say("READY=1", PATIENCE_S)
 
+    def starting(self, more_s: float) -> None:
+        """The start may take so much longer from now on."""
+        self._say(f"EXTEND_TIMEOUT_USEC={int(more_s * 1e6)}", 0.0)
+
     def reloading(self) -> None:
         self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", PATIENCE_S)
 

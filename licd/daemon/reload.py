@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from licd.daemon import listener, log
+from licd.daemon import log
 from licd.daemon.config import Config, ConfigError
 from licd.daemon.installed import Installed
 from licd.daemon.state import State
@@ -34,12 +34,14 @@ def reload(state: State, server: Server, load_config: Callable[[], Config]) -> N
     else:
         state.reload_problem = None
         state.config = config
-        installed.standings = state.installed.standings  # recognize() tells of what is another since
+        # recognize() and judge() tell what has changed.
+        installed.standings, installed.verdicts = state.installed.standings, state.installed.verdicts
         state.installed = installed
-        server.clients.admin_gid = listener.group_id(config.admin_group)
+        server.clients.know_groups()
         _remember_files(state)
     state.recognize()
     server.judge()
+    state.journal.commit(state.stamp())
 
 
 def _remember_files(state: State) -> None:
@@ -49,7 +51,6 @@ def _remember_files(state: State) -> None:
         if state.ledger.accepted.get(file.vendor) != accepted:
             state.clock.floor(file.issued, state.wall, state.now)
             state.record(accepted)
-    state.journal.commit(state.stamp())
 
 
 def _prepare(state: State, load_config: Callable[[], Config]) -> tuple[Config, Installed]:
@@ -57,12 +58,15 @@ def _prepare(state: State, load_config: Callable[[], Config]) -> tuple[Config, I
     for key in _FIXED:
         if getattr(config, key) != getattr(state.config, key):
             raise NotReloaded(f"{key} changes only with a restart")
-    installed = Installed(trust.load_profiles(config.vendors), state.installed.store)
+    installed = Installed(trust.load_profiles(config.vendors), state.installed.store, state.requests)
     installed.load(state.ledger.accepted, state.trusted)
     state.look(installed)
+    state.plan(installed)
     verdicts = installed.judge(state.trusted).names
     for name, before in state.installed.verdicts.names.items():
         if before.total != 0 and (name not in verdicts or verdicts[name].total == 0):
             why = "; ".join(f"{vendor}: {problem}" for vendor, problem in installed.problems.items())
+            if name in verdicts:
+                why = why or str(verdicts[name].refusal(None))
             raise NotReloaded(f"{name} would become invalid ({why or 'its vendor profile is gone'})")
     return config, installed

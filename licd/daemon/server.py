@@ -32,12 +32,12 @@ PATIENCE_S = STALL_S + 1.0
 
 
 class Server:
-    def __init__(self, state: State, listener: socket.socket, notifier: Notifier, *, admin_gid: int | None) -> None:
+    def __init__(self, state: State, listener: socket.socket, notifier: Notifier) -> None:
         self._state = state
         self._notifier = notifier
         self._service = Service(state)
         self.loop = Loop()
-        self.clients = Clients(state, self._service, self.loop, listener, admin_gid=admin_gid)
+        self.clients = Clients(state, self._service, self.loop, listener)
         self._timer = clock.WallTimer()
         self._backlog = True  # a slice of work is left for the next turn; at first, the journal's second file
         self._began = 0.0
@@ -106,8 +106,10 @@ class Server:
         now, wall = clock.boottime(), clock.wall()
         asleep, offset = now - clock.monotonic(), wall - now
         state.tell_time(now, wall)
+        state.count_day()
         if asleep - self._asleep_s > STALL_S and self._began:
             state.ledger.extend_all(now)
+            state.clock.slept(asleep - self._asleep_s)
         if abs(offset - self._wall_offset_s) > clock.STEP_S and self._began:
             self.judge()
             self._mark_at = now  # a crash must not forget what was accepted
@@ -145,6 +147,7 @@ class Server:
         mark = state.now >= self._mark_at
         if mark:
             self.judge()  # the clock may have become synchronized without a step
+            state.record_usage()
             self._mark_at = state.now + MARK_INTERVAL_S
         state.journal.commit(state.stamp(), mark=mark)
 

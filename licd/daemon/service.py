@@ -15,9 +15,11 @@ import licd
 from licd.daemon import log, methods
 from licd.daemon.connection import Connection, Deferred
 from licd.daemon.device_methods import DeviceMethods
+from licd.daemon.importing import Importing
 from licd.daemon.install_methods import InstallMethods
 from licd.daemon.license_methods import LicenseMethods
-from licd.daemon.methods import ADMIN, ANY, CLIENT, TABLE
+from licd.daemon.methods import ADMIN, ANY, CLIENT, COURIER, TABLE
+from licd.daemon.renewal_methods import RenewalMethods
 from licd.daemon.seat_methods import SeatMethods
 from licd.daemon.state import State
 from licd.license.dates import timestamp
@@ -38,12 +40,14 @@ class FaultAfterChange(Exception):
 class Service:
     def __init__(self, state: State) -> None:
         self._state = state
-        self.licenses = LicenseMethods(state)
+        self._importing = Importing()
+        self.licenses = LicenseMethods(state, self._importing)
         owners = {
             "server": self,
             "seat": SeatMethods(state),
             "license": self.licenses,
             "install": InstallMethods(state),
+            "renewal": RenewalMethods(state, self._importing),
             "device": DeviceMethods(state),
         }
         self._handlers: dict[str, Callable[..., Any]] = {
@@ -78,7 +82,7 @@ class Service:
         if row is None:
             raise Refused(NO_SUCH_METHOD, method=method[:64])
         if row.who not in connection.roles:
-            if CLIENT not in connection.roles:
+            if not connection.roles - {ANY}:
                 raise Refused(PEER_UNKNOWN, uid=connection.peer.uid)
             raise Refused(NOT_PERMITTED, method=method, needs=row.who)
         arguments = row.arguments(params)
@@ -87,14 +91,16 @@ class Service:
     @property
     def busy(self) -> bool:
         """An import is under way: the next turn must not wait."""
-        return self.licenses.busy
+        return self._importing.busy
 
     def work(self) -> Connection | None:
         """One slice of the import under way; the connection that its answer now waits in, if it is through."""
+        if not self._importing.busy:
+            return None
         try:
-            return self._guarded("license.import", self.licenses.work)
+            return self._guarded(self._importing.method, self._importing.work)
         except Refused as refused:
-            return self.licenses.give_up(refused)
+            return self._importing.give_up(refused)
 
     def _guarded(self, method: str, action: Callable[[], T]) -> T:
         changes = self._state.changes
@@ -127,7 +133,7 @@ class Service:
             "protocol": PROTOCOL,
             "uid": connection.peer.uid,
             "pid": connection.peer.pid,
-            "roles": [role for role in (CLIENT, ADMIN) if role in connection.roles],
+            "roles": [role for role in (CLIENT, COURIER, ADMIN) if role in connection.roles],
             "methods": [name for name, row in TABLE.items() if row.who in connection.roles],
             "limits": {
                 "message_bytes": connection.max_message,
@@ -166,12 +172,3 @@ class Service:
             },
             "vendors": self.licenses.vendors(),
         }
-
-
-def roles(uid: int, gids: frozenset[int], *, admin_gid: int | None, overflow_uid: int) -> frozenset[str]:
-    """What a peer may do. One whom the kernel cannot name may only be told so."""
-    if uid == overflow_uid:  # first: a licd that runs as nobody, or a group, must not make everybody an administrator
-        return frozenset((ANY,))
-    if uid == 0 or uid == os.geteuid() or (admin_gid is not None and admin_gid in gids):
-        return frozenset((ANY, CLIENT, ADMIN))
-    return frozenset((ANY, CLIENT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from licd.daemon import log
@@ -9,19 +10,20 @@ from licd.daemon.config import Config
 from licd.daemon.device import Device
 from licd.daemon.installed import Installed
 from licd.daemon.recognition import warning
-from licd.daemon.requests import Requests
+from licd.daemon.renewing import a_day, next_due
 from licd.device.clock import TrustedClock
 from licd.license import terms
-from licd.license.dates import FOREVER
+from licd.license.dates import DAY_S, FOREVER, day
 from licd.license.terms import ANY_DEVICE
 from licd.rpc.errors import STATE_NOT_WRITABLE, STORAGE_FULL, Refused
-from licd.seats.events import Event, Recognized, Stopped
+from licd.seats.events import Event, Recognized, Renewing, Stopped, encode
 from licd.seats.journal import Journal, NoJournal
 from licd.seats.ledger import Ledger
 from licd.seats.replay import Clock
 
 # The warnings of a grant or check: the license ended, its grace is running; the device changed, its grace is running.
-GRACE, DEVICE_CHANGED = "GRACE", "DEVICE_CHANGED"
+# It stops soon, unless the file is renewed.
+GRACE, DEVICE_CHANGED, RENEWAL_DUE = "GRACE", "DEVICE_CHANGED", "RENEWAL_DUE"
 
 # A device that was not recognized is looked at again, soon at first: after a boot, disks and network cards come late.
 LOOK_AGAIN_S, LOOK_AGAIN_MOST_S = 5.0, 600.0
@@ -46,14 +48,17 @@ class State:
         self.installed = installed
         self.clock = clock
         self.device = device
-        self.requests = Requests(config.state)
-        # By vendor: the id of the license request made last by this process, and when, on the clock of `now`.
-        self.asked: dict[str, tuple[str, float]] = {}
+        self.requests = installed.requests
+        # By kind and vendor: the id of the request made last by this process, and when, on the clock of `now`.
+        self.asked: dict[tuple[str, str], tuple[str, float]] = {}
+        # By vendor: when its newest answer to one of these was issued, and came in. A clock still ahead of it is wrong.
+        self.told: dict[str, tuple[float, float]] = {}
         self.recognize_at = float("inf")  # when to look again whether this is the right device
         self._look_again_s = LOOK_AGAIN_S
         self.now = 0.0
         self.wall = 0.0
         self.trusted = 0.0
+        self._day = float("nan")  # the day whose peaks are counted, by number: none yet
         self.started = 0.0  # on the clock of `now`
         self.judge_at = 0.0  # when a license date, or the clock's own rules, may change a verdict
         self.salvage_problem: str | None = None
@@ -67,9 +72,16 @@ class State:
         self.wall = wall
         self.trusted = self.clock.now(wall, now)
 
+    def told_by_others(self, vendor: str) -> float:
+        """Below this one vendor's answer must not lower the clock: the time by the answers of the others whose licenses
+        it judges, too. Infinity: one of them has not answered this process."""
+        never = (float("inf"), self.now)
+        told = (self.told.get(other, never) for other in self.installed.files if other != vendor)
+        return max((issued + self.now - at for issued, at in told), default=-float("inf"))
+
     def stamp(self) -> Clock:
-        """What every frame says of the time: the trusted clock's record, and CLOCK_BOOTTIME."""
-        return Clock(*self.clock.record(), self.now)
+        """What every frame says of the time."""
+        return stamp(self.clock, self.now)
 
     def record(self, event: Event, *, sync: bool = True) -> None:
         """The event is true from now on, and goes into this turn's frame."""
@@ -104,16 +116,45 @@ class State:
         installed.stand(standings, self.trusted - self.clock.line)
         return news
 
+    def plan(self, installed: Installed) -> list[Renewing]:
+        """The renewals of these files stand as the time says; what is to be put on record of that."""
+        return installed.plan(self.ledger.renewing, self.device.public_key, self.trusted, self.clock.ran_s)
+
     def judge(self) -> None:
         """Licenses and pools are as the trusted time says; judge_at is when to look again."""
-        self.installed.move(self.trusted - self.clock.line)
-        verdicts = self.installed.judge(self.trusted)
+        installed, before = self.installed, self.installed.verdicts.names
+        installed.move(self.trusted - self.clock.line)
+        for event in self.plan(installed):
+            self.record(event)
+        verdicts = installed.judge(self.trusted)
+        stopped = [name for name, verdict in verdicts.names.items() if verdict.state in (terms.OVERDUE, terms.REFUSED)]
+        for name in stopped:
+            if name not in before or before[name].state != verdicts.names[name].state:
+                log.write(log.WARNING, f"{name} has stopped: {verdicts.names[name].refusal(None)}")
         self.ledger.set_pools({name: (verdict.total, verdict.grants) for name, verdict in verdicts.names.items()})
-        change = float("inf") if verdicts.next_change is None else verdicts.next_change
+        change = FOREVER if verdicts.next_change is None else verdicts.next_change
+        change = min(change, next_due(installed.courses.values(), self.trusted))
         self.judge_at = self.now + self.clock.until(change, self.wall, self.now)
+
+    def count_day(self) -> None:
+        """The day's peaks are counted; where another day has begun, those of the day before are on record."""
+        number = self.trusted // DAY_S
+        if number != self._day:
+            self._day = number
+            self.record_usage()
+            self.ledger.begin_day(day(self.trusted))
+
+    def record_usage(self) -> None:
+        """What is new in the day's peaks goes out with the next frame, if there is room for it: seats come first."""
+        event = self.ledger.decide_used()
+        if event is not None:
+            with contextlib.suppress(Refused):
+                self.journal.reserve(len(encode(event)))
+                self.record(event, sync=False)
 
     def stop(self) -> None:
         """The clean-stop mark is on record. Errors: JournalFailed"""
+        self.record_usage()
         self.record(Stopped())
         self.journal.commit(self.stamp(), mark=True)
 
@@ -137,6 +178,9 @@ class State:
         valid, licenses = self.license_counts()
         held, total = self.seat_counts()
         line = f"{valid} of {licenses} licenses valid, {held} of {total} seats held"
+        attempts = [each.plan.next for each in self.installed.courses.values() if each.plan.next is not None]
+        if attempts:
+            line += f"; renewal due {a_day(min(attempts))}"
         warnings = self.warnings()
         if warnings:
             line += f"; {warnings[0]}" + (f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else "")
@@ -153,11 +197,19 @@ class State:
         return sum(pool.held for pool in counted), sum(pool.total or 0 for pool in counted)
 
 
+def stamp(clock: TrustedClock, now: float) -> Clock:
+    """The trusted clock's record, and CLOCK_BOOTTIME with it."""
+    mark, expected, budget_s, ran_s = clock.record()
+    return Clock(mark, expected, budget_s, now, ran_s)
+
+
 def warnings_of(verdict: terms.Verdict) -> list[str]:
     """What comes with the answer to who acquires or checks this license."""
     found = [GRACE] if verdict.state == terms.GRACE else []
     if verdict.device.until < FOREVER and verdict.counts:
         found.append(DEVICE_CHANGED)
+    if verdict.renewal_stops is not None and verdict.counts:
+        found.append(RENEWAL_DUE)
     return found
 
 

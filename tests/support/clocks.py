@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
+
+from tests.support.daemon import Daemon
+from tests.support.pki import Vendor
 
 LIBFAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
 
@@ -72,3 +76,22 @@ class Clocks:
         ):
             path.with_suffix(".new").write_text(text)
             path.with_suffix(".new").rename(path)
+
+
+class Clocked(Daemon):
+    """licd with clocks of its own, which begin at this moment, and the profile of one vendor."""
+
+    def __init__(self, folder: Path, vendor: Vendor, moment: float) -> None:
+        self.clocks = Clocks(folder)
+        self.clocks.set_wall(moment)
+        super().__init__(folder, settings={"journal_size": 256 * 1024}, env=self.clocks.env)
+        vendor.write_profile(self.vendors)
+        self._client = self.client()
+
+    def call(self, method: str, **params: Any) -> Any:
+        # Always on one connection: the end of another would be a turn, perhaps between the setting of two clocks.
+        return self._client.call(method, **params)
+
+    def __exit__(self, *error: Any) -> None:
+        self._client.close()
+        super().__exit__(*error)

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.support import nspawn
 from tests.support.clocks import LIBFAKETIME
 
 
@@ -18,6 +19,18 @@ def _why_no_strace() -> str | None:
     return f"strace may not trace here: {traced.stderr.strip()}" if traced.returncode else None
 
 
+def _why_no_packages() -> str | None:
+    programs = {"dpkg-buildpackage": "dpkg-dev", "dh": "debhelper", "lintian": "lintian"}
+    missing = [package for program, package in programs.items() if shutil.which(program) is None]
+    if missing:
+        return f"needs {', '.join(missing)}, to build Debian packages"
+    asked = "import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))"
+    if subprocess.run(["/usr/bin/python3", "-c", asked], capture_output=True, check=False).returncode:
+        return "needs Debian 12 with python3-venv, which the packages are for"
+    return None
+
+
+_no_packages = _why_no_packages()
 _no_strace = _why_no_strace()
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be several users, or to mount")
@@ -28,3 +41,6 @@ needs_umockdev = pytest.mark.skipif(shutil.which("umockdev-run") is None, reason
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-tmpfiles") is None or shutil.which("systemd-id128") is None, reason="needs systemd's programs"
 )
+_no_container = nspawn.why_not()
+needs_container = pytest.mark.skipif(_no_container is not None, reason=str(_no_container))
+needs_debhelper = pytest.mark.skipif(_no_packages is not None, reason=str(_no_packages))

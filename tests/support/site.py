@@ -21,6 +21,7 @@ from licd.device.fingerprint import DEFAULT_SHARE, DEFAULT_WEIGHTS
 from licd.license.dates import timestamp
 from licd.license.document import b64url
 from licd.license.install import LicenseRequest, verify_license_request
+from licd.license.renewal import RenewalRequest
 from tests.support import machines, pki
 from tests.support.daemon import Daemon
 from tests.support.needs import needs_root, needs_umockdev
@@ -63,25 +64,30 @@ class Asked:
         }
         self.document = vendor.install_request(**self.members)
 
-    def bound_to(self, request: LicenseRequest, **changes: Any) -> dict[str, Any]:
+    def bound_to(self, request: LicenseRequest | RenewalRequest, **changes: Any) -> dict[str, Any]:
         """What ties a license file to the device of this request."""
         asked = {name: self.members[name] for name in ("salt", "weights", "share")}
         return {"key": request.device, "fingerprint": dict(request.fingerprint), **asked, **changes}
 
     def file(
         self,
-        request: LicenseRequest,
+        request: LicenseRequest | RenewalRequest,
         seq: int = 1,
         lines: Iterable[Mapping[str, Any]] | None = None,
         /,
         *,
         device: Mapping[str, Any] | None = None,
+        signer: pki.Vendor | None = None,
         **header: Any,
     ) -> bytes:
-        """The license file that answers the request. device: changes to what it is bound to."""
+        """The license file that answers the request.
+
+        device: changes to what it is bound to
+        signer: the vendor by another certificate
+        """
         members = {"device": self.bound_to(request, **(device or {})), "request": request.id, **header}
         wanted = LINES[self.vendor.vendor] if lines is None else lines
-        return self.vendor.license_file(seq, wanted, issued=time.time(), header=members)
+        return (signer or self.vendor).license_file(seq, wanted, issued=time.time(), header=members)
 
 
 class Site(Daemon):
