@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from licd.cli import activate_commands, problems
+from licd.cli import problems, vendor_server
 from licd.cli.activate_commands import CODE, INSTALL_REQUEST, LICENSE_FILE, LICENSE_REQUEST
 from licd.license import code
 from licd.online import failures
@@ -494,6 +494,30 @@ def test_a_server_of_the_vendor_s_own_authority_is_trusted_with_ca(run: Run, fol
     assert done.status == problems.DONE
 
 
+@pytest.mark.parametrize("by_profile", [True, False])
+def test_a_server_of_the_vendor_s_own_authority_is_trusted_by_its_profile(
+    run: Run, folder: Path, by_profile: bool
+) -> None:
+    """Each of the two documents by what licd said of the vendor in the step before."""
+    with Server(ASKED, FILE, tls=Web()) as server:
+        status, asked = vendors(("acme", server.url)), taken(server.url)
+        status["vendors"][0]["ca"] = server.ca_file
+        asked["ca"] = server.ca_file if by_profile else None
+        there = Peer(f"{folder}/s", *map(licd.answer, (status, asked, MADE, IN_FORCE)))
+        done = run("activate", SYMBOLS, "--socket", f"{folder}/s")
+        there.close()
+    assert done.status == (problems.DONE if by_profile else problems.UNREACHABLE)
+    assert ("3/4" in done.err, "(VENDOR_UNTRUSTED)" in done.err) == (True, not by_profile)
+
+
+def test_a_ca_file_of_the_profile_that_is_none_is_no_mistake_of_the_command_line(run: Run, peer: Start) -> None:
+    status = vendors(("acme", "https://127.0.0.1:1"))
+    status["vendors"][0]["ca"] = "/nonexistent/ca.pem"
+    done = run("activate", SYMBOLS, "--socket", peer(licd.answer(status)))
+    assert (done.status, "which the profile of acme trusts for TLS, " in done.err) == (problems.UNREACHABLE, True)
+    assert "(BAD_VENDOR_CA)\nhint: Correct ca in its vendor.conf" in done.err
+
+
 def test_a_ca_file_that_is_none_is_a_mistake_of_the_command_line(run: Run, folder: Path) -> None:
     with Both(folder) as both:
         done = activate(run, both, SYMBOLS, "--ca", "/nonexistent/ca.pem")
@@ -525,7 +549,8 @@ def test_every_way_in_which_it_can_end_has_its_words() -> None:
     filler = {"host": "h", "url": "u", "to": "t", "reason": "r", "file": "f", "limit": 1, "seconds": None, "status": 1,
               "name": "N", "detail": "d"}  # fmt: skip
     for kind in kinds:
-        failed = problems.failure(activate_commands._failed(failures.OnlineError(kind, **filler)), "")
+        server = vendor_server.Server("acme", "https://h", None, True, problems.BY_FILE)
+        failed = problems.failure(vendor_server.failed(failures.OnlineError(kind, **filler), server), "")
         assert failed.error["message"].endswith((".", ")"))
         assert failed.error["data"]["next"].endswith(".")
 

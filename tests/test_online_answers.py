@@ -63,6 +63,31 @@ def test_a_document_whose_end_is_only_that_of_the_connection_does_not_count(end:
     assert fails_with(end(head(200, REQUEST) + b"a docum")).kind == failures.CUT
 
 
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize("end", [say, cut])
+@pytest.mark.parametrize(
+    ("version", "rest"),
+    [
+        (b"1.0", b"\r\n"),
+        (b"1.0", b"\r\n<html>bu"),
+        (b"1.1", b"Content-Length: 10\r\n\r\nbu"),
+        (b"1.1", b"Transfer-Encoding: chunked\r\n\r\n5\r\nbu"),
+    ],
+)
+@pytest.mark.parametrize(("status", "kind"), [(502, failures.FAILED), (503, failures.BUSY), (429, failures.BUSY)])
+def test_trouble_that_the_head_tells_of_is_told_however_the_rest_ends(  # noqa: PLR0917  a case and its verdict
+    end: Callable[[bytes], Script], status: int, kind: str, version: bytes, rest: bytes, tls: bool
+) -> None:
+    with Server(end(b"HTTP/%s %d x\r\nRetry-After: 7\r\n%s" % (version, status, rest)), tls=tls) as server:
+        error = fails(f"{server.url}/x")
+    assert (error.kind, error.data.get("seconds", 7)) == (kind, 7)
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 511])
+def test_any_other_status_counts_only_with_the_whole_answer(status: int) -> None:
+    assert fails_with(cut(head(status, PROBLEM_TYPE, Content_Length=10) + b"{")).kind == failures.CUT
+
+
 def test_a_chunk_of_negative_length_is_no_http() -> None:
     sent = head(200, REQUEST, Transfer_Encoding="chunked") + b"-5\r\na doc\r\n0\r\n\r\n"
     assert fails_with(say(sent)).kind == failures.NOT_LICD

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from argparse import Namespace
-from typing import Any
 
-from licd.cli import arguments, license_commands, problems
+from licd.cli import arguments, license_commands, problems, vendor_server
 from licd.cli.answers import Answer, as_map
-from licd.cli.output import fill, span
+from licd.cli.output import fill
 from licd.cli.problems import Problem
 from licd.cli.request_commands import show_concerns
+from licd.cli.vendor_server import post, server_of, tell
 from licd.license import code
-from licd.license.document import parse
-from licd.online import failures
-from licd.online.failures import OnlineError
-from licd.rpc.client import CallError, Client
-from licd.rpc.errors import Refused
+from licd.rpc.client import Client
 
 CODE = "application/vnd.licd.code"
 INSTALL_REQUEST = "application/vnd.licd.install-request"
 LICENSE_REQUEST = "application/vnd.licd.license-request"
 LICENSE_FILE = "application/vnd.licd.license-file"
 
-TIMEOUT_S = 30.0  # for one answer, if --timeout does not say: a phone's network needs seconds for TLS alone
-MAX_PAUSE_S = 10  # longer than that a person does not wait before a still screen
-MAX_PAUSES = 3
 MAX_LINE = 4096  # characters: no terminal gives a longer line
 
 
@@ -45,21 +37,20 @@ def ask_activate(licd: Client, args: Namespace) -> Answer:
         _step(1, "taking in the install request {file}", file=args.install_request)
     else:
         symbols = _given(args.code) if args.code else _typed()
-        vendor = _vendor_of(licd, args.vendor)
-        url = _base(vendor.get("url"))
-        _step(1, "asking {url} for the install request", url=url)
-        document = _post(f"{url}/install-request", symbols.encode(), (CODE, INSTALL_REQUEST), args)
-        _check_vendor(document, vendor.get("vendor"), url)
+        server = server_of(_vendor_of(licd, args.vendor), args, problems.BY_FILE)
+        _step(1, "asking {url} for the install request", url=server.url)
+        kinds = (CODE, INSTALL_REQUEST)
+        document = post(server, "/install-request", symbols.encode(), kinds, timeout_s=args.timeout)
     taken = as_map(licd.call("install.import", document=document))
-    url = _base(taken.get("url"))
+    server = server_of(taken, args, problems.BY_FILE)
 
     _step(2, "making the license request of this device")
-    made = as_map(licd.call("install.request", vendor=taken["vendor"]))
+    made = as_map(licd.call("install.request", vendor=server.vendor))
     show_concerns(made)
 
-    _step(3, "asking {url} for the license file", url=url)
-    document = _post(f"{url}/license-file", made["document"].encode(), (LICENSE_REQUEST, LICENSE_FILE), args)
-    _check_vendor(document, taken["vendor"], url)
+    _step(3, "asking {url} for the license file", url=server.url)
+    kinds = (LICENSE_REQUEST, LICENSE_FILE)
+    document = post(server, "/license-file", made["document"].encode(), kinds, timeout_s=args.timeout)
 
     _step(4, "putting the license file in force")
     return as_map(licd.call("license.import", document=document))
@@ -92,7 +83,7 @@ def _typed() -> str:
         try:
             return code.read(text)
         except code.Unreadable as error:
-            _tell("That is no code: {reason}.", reason=error.reason)
+            tell("That is no code: {reason}.", reason=error.reason)
             if error.proposal is not None:
                 said = _line(fill("Did you mean {proposal}? [y/N] ", proposal=error.proposal))
                 if said.strip().lower() in ("y", "yes"):
@@ -104,94 +95,22 @@ def _line(prompt: str) -> str:
     print(prompt, end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline(MAX_LINE)
     if not line:  # Ctrl-D
-        _tell("")
+        tell("")
         raise Problem(problems.BAD_CODE, reason="nothing was typed")
     return line
 
 
-# --- the vendor's server -------------------------------------------------------------------------------------
-
-
-def _base(url: Any) -> str:
-    if url is None:
-        raise Problem(problems.NO_VENDOR_URL)
-    return str(url).rstrip("/")
+# --- whose code it is ----------------------------------------------------------------------------------------
 
 
 def _vendor_of(licd: Client, vendor: str | None) -> Answer:
     """Whose code it is, and so where it goes: the one vendor with an address, or the one named."""
-    rows = [as_map(row) for row in as_map(licd.call("server.status")).get("vendors") or ()]
-    if vendor is not None:
-        known = ", ".join(str(row.get("vendor")) for row in rows) or "none"
-        rows = [row for row in rows if row.get("vendor") == vendor]
-        if not rows:
-            raise Problem(problems.NO_SUCH_VENDOR, vendor=vendor, known=known)
+    rows = vendor_server.rows_of(as_map(licd.call("server.status")).get("vendors") or (), vendor)
     rows = [row for row in rows if row.get("url") is not None]
     if len(rows) > 1:
         raise Problem(problems.SEVERAL_VENDORS, vendors=", ".join(sorted(str(row.get("vendor")) for row in rows)))
     return rows[0] if rows else {}
 
 
-def _check_vendor(document: bytes, vendor: Any, url: str) -> None:
-    """Nothing, if the document names the vendor that was asked, or cannot be read; licd verifies all else.
-
-    Errors: Problem NOT_THE_VENDOR
-    """
-    try:
-        named = parse(document)[0].records[0].value.get("vendor")
-    except Refused:
-        return
-    if named != vendor:
-        raise Problem(problems.NOT_THE_VENDOR, host=url, reason=fill("its document is of {vendor}", vendor=named))
-
-
-def _post(url: str, body: bytes, types: tuple[str, str], args: Namespace) -> bytes:
-    from licd.online import posting  # noqa: PLC0415  TLS and HTTP: slow to start
-
-    timeout_s = args.timeout or TIMEOUT_S
-    for pauses in range(MAX_PAUSES + 1):
-        try:
-            return posting.post(url, body, *types, ca_file=args.ca, timeout_s=timeout_s)
-        except OnlineError as error:
-            seconds = error.data["seconds"] if error.kind == failures.BUSY else None
-            if seconds is None or seconds > MAX_PAUSE_S or pauses == MAX_PAUSES:
-                raise _failed(error) from None
-        seconds = max(seconds, 1)
-        _tell("    it is busy; asking again in {seconds} s", seconds=seconds)
-        time.sleep(seconds)
-    raise AssertionError("the last time returns or raises")
-
-
-_ROWS = {
-    failures.NOT_HTTPS: problems.BAD_VENDOR_URL,
-    failures.NO_ANSWER: problems.VENDOR_NO_ANSWER,
-    failures.NO_PROXY: problems.PROXY_FAILED,
-    failures.BAD_CA_FILE: problems.BAD_CA_FILE,
-    failures.UNTRUSTED: problems.VENDOR_UNTRUSTED,
-    failures.CUT: problems.VENDOR_CUT,
-    failures.REDIRECTED: problems.VENDOR_REDIRECTED,
-    failures.NOT_LICD: problems.NOT_THE_VENDOR,
-    failures.TOO_LARGE: problems.ANSWER_TOO_LARGE,
-    failures.FAILED: problems.VENDOR_FAILED,
-}
-
-
-def _failed(error: OnlineError) -> Problem | CallError:
-    data = error.data
-    if error.kind in (failures.PROBLEM, failures.BUSY) and data.get("code") is not None:
-        more = {key: data[key] for key in ("next", "seconds") if data.get(key) is not None}
-        return CallError(data["code"], data["name"], data["detail"], more)
-    if error.kind == failures.PROBLEM:
-        return Problem(problems.VENDOR_REFUSED, **data, advice=data.get("next") or "Ask the vendor.")
-    if error.kind == failures.BUSY:
-        later = "in " + span(data["seconds"]) if data["seconds"] is not None else "later"
-        return Problem(problems.VENDOR_BUSY, **data, later=later)
-    return Problem(_ROWS[error.kind], **data)
-
-
 def _step(n: int, sentence: str, **values: object) -> None:
-    _tell("{n}/4 " + sentence, n=n, **values)
-
-
-def _tell(sentence: str, **values: object) -> None:
-    print(fill(sentence, **values), file=sys.stderr, flush=True)
+    tell("{n}/4 " + sentence, n=n, **values)

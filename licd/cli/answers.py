@@ -18,6 +18,7 @@ WARNINGS = {
     "GRACE": "The license has ended and its grace is running; renew it before that ends too.",
     "DEVICE_CHANGED": "This device has changed, and the license goes on only for a while: licd-cli fingerprint says "
     "how long, and what to do.",
+    "RENEWAL_DUE": "The license stops soon unless it is renewed: licd-cli renew; licd-cli status says when, and why.",
 }
 
 UNREADABLE_WARNING = "These factors are there but licd may not read them, so they do not count: {factors}"

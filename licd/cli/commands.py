@@ -6,9 +6,18 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from licd.cli import activate_commands, arguments, device_commands, license_commands, request_commands, seat_commands
+from licd.cli import (
+    activate_commands,
+    arguments,
+    completion_shells,
+    device_commands,
+    license_commands,
+    renew_commands,
+    request_commands,
+    seat_commands,
+)
 from licd.cli.answers import Answer, as_map, listed
-from licd.cli.output import fill, pairs, print_readable, say, span, table
+from licd.cli.output import complain, fill, pairs, print_readable, say, span, table
 from licd.rpc.client import Client
 
 
@@ -84,11 +93,15 @@ def _no_failures(answer: Any) -> Sequence[Mapping[str, Any]]:
 
 
 class Command(NamedTuple):
-    """`failures`: the error maps inside an answer that as a whole is none (one lease of many, an invalid license)."""
+    """`failures`: the error maps inside an answer that as a whole is none (one lease of many, an invalid license).
+
+    tell: how each of those reaches people
+    """
 
     ask: Callable[[Client, Namespace], Any]
     show: Callable[[Any, Namespace], None]
     failures: Callable[[Any], Sequence[Mapping[str, Any]]] = _no_failures
+    tell: Callable[[Mapping[str, Any]], None] = complain
 
 
 COMMANDS = {
@@ -105,6 +118,12 @@ COMMANDS = {
     "license-request export": Command(request_commands.ask_export, request_commands.show_export),
     "license-request show": Command(request_commands.ask_show, request_commands.show_show),
     "activate": Command(activate_commands.ask_activate, activate_commands.show_activate),
+    "renew": Command(renew_commands.ask_now, renew_commands.show_renew, renew_commands.failures_of_renew),
+    "renew --due": Command(
+        renew_commands.ask_due, renew_commands.show_due, renew_commands.failures_of_due, renew_commands.log_failure
+    ),
+    "renew --export": Command(renew_commands.ask_export, renew_commands.show_export),
+    "renew --import": Command(renew_commands.ask_import, renew_commands.show_renew, renew_commands.failures_of_renew),
     "fingerprint": Command(device_commands.ask_fingerprint, device_commands.show_fingerprint),
     "fingerprint what-if": Command(
         device_commands.ask_what_if, device_commands.show_what_if, device_commands.failures_of_what_if
@@ -114,4 +133,5 @@ COMMANDS = {
     "release": Command(seat_commands.ask_release, seat_commands.show_release),
     "leases": Command(seat_commands.ask_leases, seat_commands.show_leases),
     "call": Command(ask_call, show_call),
+    "completion": Command(completion_shells.ask_completion, completion_shells.show_completion),
 }

@@ -118,28 +118,38 @@ def show_import(answer: Answer, args: Namespace) -> None:
             say("The license file {seq} of {vendor} would come into force; nothing was changed.", **_sentence(file))
         else:
             say("The license file {seq} of {vendor} is in force now.", **_sentence(file))
-        _show_changes(file.get("changes") or ())
+        show_changes(file.get("changes") or ())
     if answer.get("others"):
         say("License files in this delivery that are not for now or not for this device: {n}", n=answer.get("others"))
 
 
-def _show_changes(changes: Iterable[Answer]) -> None:
-    rows = []
-    for change in changes:
-        rows.append(
-            [
-                change.get("license"),
-                change.get("change"),
-                _grant(change.get("was")),
-                _grant(change.get("will_be")),
-                "LESS" if change.get("less") else "",
-            ]
-        )
+def show_changes(changes: Iterable[Answer]) -> None:
+    rows = [_change(change) for change in changes]
     if rows:
         table(("LICENSE", "CHANGE", "BEFORE", "AFTER", ""), rows)
-    for license, _, was, will_be, less in rows:
-        if less:
-            warn("{license} is granted LESS than before: {was} -> {will_be}", license=license, was=was, will_be=will_be)
+    for row in rows:
+        if row[-1]:
+            warn("{less}", less=_less(row))
+
+
+def less_granted(changes: Iterable[Answer]) -> list[str]:
+    """A sentence for each license of which there is less."""
+    return [_less(row) for row in map(_change, changes) if row[-1]]
+
+
+def _change(change: Answer) -> list[Any]:
+    return [
+        change.get("license"),
+        change.get("change"),
+        _grant(change.get("was")),
+        _grant(change.get("will_be")),
+        "LESS" if change.get("less") else "",
+    ]
+
+
+def _less(row: list[Any]) -> str:
+    license, _, was, will_be, _ = row
+    return fill("{license} is granted LESS than before: {was} -> {will_be}", license=license, was=was, will_be=will_be)
 
 
 def ask_export(licd: Client, args: Namespace) -> Answer:

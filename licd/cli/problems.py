@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Any, NamedTuple
 
-from licd.rpc import client
+from licd.rpc import client, errors
 from licd.rpc.errors import Refused
 
 # Exit statuses, as in licd-cli(1).
@@ -25,11 +25,12 @@ UNREAD = 141  # 128 + SIGPIPE
 EXIT_STATUS = """\
 exit status:
   0    done
-  1    refused: licd said no and why; also a license that is not valid, and a
-       device that would no longer be the one bound (fingerprint what-if)
+  1    refused: licd said no and why, or the vendor did; also a license that is
+       not valid, and a device that would no longer be the one bound
+       (fingerprint what-if). renew of several vendors: the highest of theirs
   2    usage: the command line, or a file that it names
   3    unreachable: no socket, not permitted, nobody listens, no answer in time;
-       for activate also the vendor's server
+       for activate and renew also the vendor's server
   4    fault: a mistake of licd's own, or an answer that is not its protocol
   130  interrupted (Ctrl-C)
   141  whoever read the output stopped reading
@@ -95,9 +96,10 @@ WOULD_BREAK = Row(
     "would be: {standing}.",
     "Speak with the vendor before that repair; after it: licd-cli license-request export.",
 )
-# --- activate: the code, and the vendor's server. By file there is always a way. -----------------------------
+# --- activate, renew: the code, and the vendor's server. By file there is always a way. ----------------------
 _GO_ON = "The same command goes on where this one ended."
-_BY_FILE = "Without the network: licd-cli license-request export -o FILE, and send FILE to the vendor."
+BY_FILE = "Without the network: licd-cli license-request export -o FILE, and send FILE to the vendor."
+RENEW_BY_FILE = "Without the network: licd-cli renew --export FILE, and send FILE to the vendor."
 BAD_CODE = Row(
     "BAD_CODE", USAGE, "That is no activation code: {reason}.",
     "Compare it with what the vendor sent: 16 symbols, and 6 that guard them. Nothing was sent.",
@@ -120,56 +122,71 @@ SEVERAL_VENDORS = Row(
 )
 NO_VENDOR_URL = Row(
     "NO_VENDOR_URL", UNREACHABLE, "No address of the vendor's server is known here.",
-    f"Ask the vendor for a profile with an address (url in vendor.conf). {_BY_FILE}",
+    "Ask the vendor for a profile with an address (url in vendor.conf). {by_file}",
 )
 BAD_VENDOR_URL = Row(
     "BAD_VENDOR_URL", UNREACHABLE, "Nothing is sent to {url}: {reason}.",
-    f"Ask the vendor for a profile or an install request with a right address. {_BY_FILE}",
+    "Ask the vendor for a profile or an install request with a right address. {by_file}",
 )
 BAD_CA_FILE = Row(
     "BAD_CA_FILE", USAGE, "{file} cannot be used as --ca: {reason}.",
     "Give the certificate, as PEM, of who issued that of the vendor's server.",
 )
+BAD_VENDOR_CA = Row(
+    "BAD_VENDOR_CA", UNREACHABLE, "{file}, which the profile of {vendor} trusts for TLS, cannot be used: {reason}.",
+    "Correct ca in its vendor.conf: a file of certificates (PEM) that everybody may read. {by_file}",
+)
 VENDOR_NO_ANSWER = Row(
     "VENDOR_NO_ANSWER", UNREACHABLE, "{host} does not answer: {reason}.",
-    f"Check the network, and HTTPS_PROXY if there is a proxy. {_GO_ON} {_BY_FILE}",
+    f"Check the network, and HTTPS_PROXY if there is a proxy. {_GO_ON} {{by_file}}",
 )
 PROXY_FAILED = Row(
     "PROXY_FAILED", UNREACHABLE, "The proxy {host} does not lead to the vendor's server: {reason}.",
-    f"Check HTTPS_PROXY, and NO_PROXY for hosts that need none. {_GO_ON} {_BY_FILE}",
+    f"Check HTTPS_PROXY, and NO_PROXY for hosts that need none. {_GO_ON} {{by_file}}",
 )
 VENDOR_UNTRUSTED = Row(
     "VENDOR_UNTRUSTED", UNREACHABLE, "{host} cannot be trusted: {reason}.",
     "Check the date of this device; does this network want a sign-in first, or look into TLS? A certificate of the "
-    f"vendor's own goes into --ca. {_BY_FILE}",
+    "vendor's own goes into --ca, or into ca of vendor.conf. {by_file}",
 )
 VENDOR_CUT = Row(
     "VENDOR_CUT", UNREACHABLE, "The connection to {host} ended before the answer was whole: {reason}.",
-    f"Try again. {_GO_ON} {_BY_FILE}",
+    f"Try again. {_GO_ON} {{by_file}}",
 )
 VENDOR_REDIRECTED = Row(
     "VENDOR_REDIRECTED", UNREACHABLE, "{host} sends to {to}, and nothing is sent there: {reason}.",
-    f"If this network wants a sign-in first, do that; else ask the vendor for the right address. {_BY_FILE}",
+    "If this network wants a sign-in first, do that; else ask the vendor for the right address. {by_file}",
 )
 NOT_THE_VENDOR = Row(
     "NOT_THE_VENDOR", UNREACHABLE, "What answers at {host} is not the vendor's license server: {reason}.",
-    f"If this network wants a sign-in first, do that; else ask the vendor for the right address. {_BY_FILE}",
+    "If this network wants a sign-in first, do that; else ask the vendor for the right address. {by_file}",
 )
 VENDOR_BUSY = Row(
     "VENDOR_BUSY", UNREACHABLE, "{host} is busy.",
-    f"Try again {{later}}. {_GO_ON} {_BY_FILE}",
+    f"Try again {{later}}. {_GO_ON} {{by_file}}",
 )
 VENDOR_FAILED = Row(
     "VENDOR_FAILED", UNREACHABLE, "{host} has trouble of its own (status {status}).",
-    f"Try again later; if it goes on, tell the vendor. {_GO_ON} {_BY_FILE}",
+    f"Try again later; if it goes on, tell the vendor. {_GO_ON} {{by_file}}",
 )
 ANSWER_TOO_LARGE = Row(
     "ANSWER_TOO_LARGE", FAULT, "{host} answers with more than {limit} bytes, which is no document.",
-    f"Tell the vendor. {_BY_FILE}",
+    "Tell the vendor. {by_file}",
 )
 VENDOR_REFUSED = Row(
     "VENDOR_REFUSED", REFUSED, "{host} refuses: {detail} ({name})",
-    f"{{advice}} {_BY_FILE}",
+    "{advice} {by_file}",
+)
+# --- renew ---------------------------------------------------------------------------------------------------
+NOTHING_TO_RENEW = Row(
+    "NOTHING_TO_RENEW", REFUSED, "No license file is in force on this device, so there is nothing to renew.",
+    "Get one first: licd-cli activate, or licd-cli license import FILE.",
+)
+# In the place of licd's own sentence, which is of one license: this is said of all that the vendor sold.
+RENEWAL_REFUSED = Row(
+    errors.RENEWAL_REFUSED.name, REFUSED,
+    "The vendor REFUSES to renew the licenses of this device: {reason}. Their last day is {stops}.",
+    "Speak with the vendor. When it is settled: licd-cli renew.",
 )
 # fmt: on
 
@@ -197,8 +214,16 @@ class Failure(NamedTuple):
     error: dict[str, Any]
 
 
-def status_of(code: Any) -> int:
-    """The decade of a code says who can help (licd-rpc(7)): 9x is licd itself, all others are answers."""
+_STATUSES = {row.name: row.status for row in tuple(globals().values()) if isinstance(row, Row)}
+
+
+def status_of(code: Any, name: Any = None) -> int:
+    """The decade of a code says who can help (licd-rpc(7)): 9x is licd itself, all others are answers.
+
+    Without a code it is one of the rows here, by its name.
+    """
+    if code is None and type(name) is str:
+        return _STATUSES.get(name, REFUSED)
     return FAULT if type(code) is int and 90 <= code <= 99 else REFUSED
 
 

@@ -181,6 +181,15 @@ def _exchange(where: Address, body: bytes, headers: dict[str, str], ca_file: str
 def _read(response: http.client.HTTPResponse) -> bytes | None:
     if 300 <= response.status < 400:
         return b""  # nobody reads it
+    try:
+        return _body(response)
+    except (OSError, http.client.HTTPException, ValueError):
+        if not _is_trouble(response.status):
+            raise
+        return b""  # the head has told what is wrong, and for how long
+
+
+def _body(response: http.client.HTTPResponse) -> bytes | None:
     if response.length is not None and response.length > MAX_DOCUMENT_BYTES:
         return None
     data = bytearray()
@@ -193,6 +202,11 @@ def _read(response: http.client.HTTPResponse) -> bytes | None:
     return bytes(data)
 
 
+def _is_trouble(status: int) -> bool:
+    """The server's own, which may pass. 511 is of a network that wants a sign-in."""
+    return status == 429 or (status >= 500 and status != 511)
+
+
 # --- the answer ----------------------------------------------------------------------------------------------
 
 
@@ -201,7 +215,7 @@ def _document(answer: _Answer, accept: str) -> bytes:
     problem = _problem(answer)
     if answer.status in (429, 503):
         raise OnlineError(BUSY, host=answer.host, seconds=_retry_after(answer), **problem)
-    if answer.status >= 500 and answer.status != 511:
+    if _is_trouble(answer.status):
         raise OnlineError(FAILED, host=answer.host, status=answer.status)
     if problem:
         raise OnlineError(PROBLEM, host=answer.host, status=answer.status, **problem)

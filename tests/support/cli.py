@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,11 +57,12 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "licd.cli.main", *map(str, words)]
 
 
-def as_other_user(*words: object, document: bytes = b"") -> Done:
+def as_other_user(*words: object, document: bytes = b"", groups: Sequence[int] = ()) -> Done:
     """One command line as uid 12345. A first run imports all that it takes before it gives root up."""
     script = (
-        "import os, sys; from licd.cli.main import main; main(['status', '--socket', '/nonexistent/s']);"
-        "os.setgroups([]); os.setgid(12345); os.setuid(12345); sys.exit(main(sys.argv[1:]))"
+        "import os, sys, encodings.idna, licd.online.posting;"
+        "from licd.cli.main import main; main(['status', '--socket', '/nonexistent/s']);"
+        f"os.setgroups({[*groups]}); os.setgid(12345); os.setuid(12345); sys.exit(main(sys.argv[1:]))"
     )
     # Unmeasured: whoever gave root up could not write the measurement beside root's.
     env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}

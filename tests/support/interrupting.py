@@ -1,4 +1,4 @@
-"""licd-cli activate, interrupted at one point between two steps: at a call of licd's, or at a request to a server."""
+"""licd-cli activate or renew, interrupted at one point between two steps: a call of licd, or a request to a server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,14 @@ class Interrupted:
     """A command line that gets a signal at one point, once."""
 
     def __init__(
-        self, site: Site, folder: Path, point: tuple[str, str], signal_: int, *words: object, server: Any = None
+        self,
+        site: Site,
+        folder: Path,
+        point: tuple[str, str],
+        signal_: int,
+        *words: object,
+        server: Any = None,
+        does: str = "activate",
     ) -> None:
         """server: its `at` is called at each request too"""
         self._point, self._signal, self._hit = point, signal_, False
@@ -53,7 +60,7 @@ class Interrupted:
             server.at = self._at
         relay = Relay(f"{folder}/relay", site, self._at)
         self._process = subprocess.Popen(
-            command("activate", *words, "--socket", f"{folder}/relay"),
+            command(does, *words, "--socket", f"{folder}/relay"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )

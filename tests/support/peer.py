@@ -39,7 +39,7 @@ class Peer:
             threading.Thread(target=self._serve, args=(stream, number), daemon=True).start()
 
     def _serve(self, stream: socket.socket, number: int) -> None:
-        decoder = wire.Decoder(1 << 20)
+        decoder = wire.Decoder(2 << 20)
         try:
             while data := stream.recv(65536):
                 decoder.feed(data)
