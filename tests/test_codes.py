@@ -245,30 +245,6 @@ def test_a_clock_that_was_set_back_keeps_nobody_out_for_longer_than_the_window(b
     assert int(web.post("/install-request", "wrong").headers["Retry-After"]) == 600
 
 
-# --- an older store -------------------------------------------------------------------------------------------------
-
-
-def test_a_store_of_version_1_gets_what_is_new_and_keeps_all_it_has(books: Books, capsys: Capture) -> None:
-    number = books.order()
-    file = books.issue(request := Machine(1).request(books.ask(number)))
-    with sqlite3.connect(books.dir / "vendor.db") as connection:
-        connection.executescript(
-            "CREATE TABLE old AS SELECT * FROM install_requests;"
-            "DROP TABLE codes; DROP TABLE tries; ALTER TABLE orders DROP COLUMN allow_weak;"
-        )
-        # SQLite drops no column that is a key: the table is made anew, as version 1 made it.
-        connection.executescript(
-            "DROP TABLE install_requests; CREATE TABLE install_requests (id VARCHAR(64) PRIMARY KEY, order_id INTEGER "
-            "REFERENCES orders (id), issued VARCHAR(20), weights JSON, share INTEGER, document BLOB, superseded_by "
-            "VARCHAR(64) REFERENCES install_requests (id)); INSERT INTO install_requests SELECT id, order_id, issued, "
-            "weights, share, document, superseded_by FROM old; DROP TABLE old; UPDATE licd_store SET version = 1;"
-        )
-    assert books.issue(request).text == file.text
-    assert books.web().install_request(books.code(number, capsys))
-    with sqlite3.connect(books.dir / "vendor.db") as connection:
-        assert connection.execute("SELECT version FROM licd_store").fetchone() == (2,)
-
-
 def test_the_limit_of_devices_holds_also_where_the_code_was_made_before_it_was_lowered(
     books: Books, capsys: Capture
 ) -> None:

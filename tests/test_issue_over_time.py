@@ -205,9 +205,9 @@ def test_nothing_more_is_issued_for_an_order_that_was_ended(books: Books, capsys
     first = books.issue(request)
     capsys.readouterr()
     assert books.run("order", "end", order) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"order 1: ended on {a_day(0)}"
-    assert "1 device may go on with it" in said[1]
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == f"order 1: ended on {a_day(0)}"
+    assert "1 device may go on with it" in said.err
     before = books.dump()
     assert books.run("install-request", "new", order, "-o", books.folder / "i") == 1
     assert f"The order 1 was ended on {a_day(0)}" in capsys.readouterr().err
@@ -232,7 +232,7 @@ def test_other_orders_of_the_device_go_on_without_the_one_that_was_ended(
     assert [line.name for line in books.issue(machine.request(asked)).lines] == ["kso.pay"]
     said = capsys.readouterr().out
     assert "seq 3, 1 license, device 1, order 2\n" in said
-    assert "note: order 1 is over, and not in it\n" in said
+    assert "note: nothing is issued for order 1 now, and it is not in it\n" in said
     rows = {row["order"]: row for row in books.json(capsys, "order", "list")["orders"]}
     assert [(rows[each]["state"], rows[each]["devices"]) for each in (one, two)] == [("ended", [1]), ("live", [1])]
 

@@ -13,10 +13,9 @@ import pytest
 
 from licd.device.fingerprint import FACTORS
 from licd.license import document
-from licd_vendor import sign
+from licd_vendor import sign, written
 from licd_vendor.keys import Failure
 from licd_vendor.main import main
-from licd_vendor.orders import written_license
 from tests.support.books import Books, Machine
 
 
@@ -36,7 +35,7 @@ from tests.support.books import Books, Machine
     ],
 )  # fmt: skip
 def test_a_license_is_written_in_one_argument(text: str, license: dict[str, Any]) -> None:
-    assert written_license(text) == license
+    assert written.license(text) == license
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_a_license_is_written_in_one_argument(text: str, license: dict[str, Any]
 )  # fmt: skip
 def test_a_misspelled_license_is_refused(text: str) -> None:
     with pytest.raises(Failure, match=r"kso\.a"):
-        written_license(text)
+        written.license(text)
 
 
 def test_an_order_from_a_description_shows_all_that_it_says(

@@ -72,3 +72,28 @@ def test_where_nobody_sits_at_a_terminal_nobody_is_asked(tmp_path: Path) -> None
     )
     assert done.returncode == 1
     assert "Give --passphrase-file or --passphrase-env." in done.stderr
+
+
+def test_whoever_makes_a_new_signer_is_asked_for_the_roots_passphrase_which_the_new_key_gets(tmp_path: Path) -> None:
+    init(tmp_path / "acme", "open sesame", "open sesame")
+    before = (tmp_path / "acme" / "signer.key").read_bytes()
+    command = ["--dir", str(tmp_path / "acme"), "signer", "new"]
+    status, shown = at_a_terminal(command, ["wrong"])
+    assert (status, "Is it the right passphrase?" in shown) == (1, True)
+    assert (tmp_path / "acme" / "signer.key").read_bytes() == before
+    status, shown = at_a_terminal(command, ["open sesame"])
+    assert (status, "root.key" in shown, "open sesame" in shown) == (0, True, False)
+    after = (tmp_path / "acme" / "signer.key").read_bytes()
+    assert after != before
+    load_pem_private_key(after, b"open sesame")
+    (kept,) = (tmp_path / "acme").glob("signer-*.pem")
+    status, shown = at_a_terminal(["--dir", str(tmp_path / "acme"), "withdraw", str(kept)], ["open sesame"])
+    assert (status, "signer.key" in shown) == (0, True)
+
+
+def test_a_new_signer_may_have_another_passphrase_typed_twice(tmp_path: Path) -> None:
+    init(tmp_path / "acme", "open sesame", "open sesame")
+    command = ["--dir", str(tmp_path / "acme"), "signer", "new", "--new-passphrase-prompt"]
+    status, _ = at_a_terminal(command, ["of the server", "of the server", "open sesame"])
+    assert status == 0
+    load_pem_private_key((tmp_path / "acme" / "signer.key").read_bytes(), b"of the server")

@@ -129,7 +129,7 @@ def other(books: Books, capsys: pytest.CaptureFixture[str]) -> Callable[[str], s
 
 
 def test_a_database_of_another_version_is_refused_by_name(other: Callable[[str], str]) -> None:
-    assert "has version 3; this licd-vendor works with version 2" in other("UPDATE licd_store SET version = 3")
+    assert "has version 4; this licd-vendor works with version 3" in other("UPDATE licd_store SET version = 4")
 
 
 def test_a_later_version_is_told_by_its_number_whatever_else_is_in_it(other: Callable[[str], str]) -> None:

@@ -29,8 +29,10 @@ from licd.license import code, document, install, trust
 from licd.license.document import b64url_decode
 from licd.license.install import InstallRequest, LicenseRequest
 from licd.license.lines import LicenseFile
-from licd_vendor import issuing, keys, serve, store
+from licd.license.renewal import NO_USAGE, Answer, RenewalRequest, Usage, sign_renewal_request, verify_answer
+from licd_vendor import issuing, keys, renewing, serve, store
 from licd_vendor.issuing import Issued
+from licd_vendor.load import Load
 from licd_vendor.main import main
 
 SOFTWARE = {"os": "debian", "os_version": "12", "architecture": "x86_64", "licd": "0.1.0"}
@@ -96,6 +98,31 @@ class Machine:
         }
         return install.sign_license_request(key or self.key, **members | changes)
 
+    def renewal(
+        self,
+        file: LicenseFile,
+        *,
+        key: Ed25519PrivateKey | None = None,
+        unreadable: Iterable[str] = (),
+        usage: Usage = NO_USAGE,
+        **changes: Any,
+    ) -> RenewalRequest:
+        """The renewal request of this machine with this file in force, with these members changed."""
+        assert file.device is not None
+        tags: Mapping[str, Sequence[str]] = fingerprint(
+            self.readings(), tag_key(file.vendor, b64url_decode(file.device.salt.encode())), file.device.weights
+        )
+        members: dict[str, Any] = {
+            "id": str(uuid4()),
+            "vendor": file.vendor,
+            "issued": ISSUED,
+            "fingerprint": {factor: each for factor, each in tags.items() if factor not in unreadable},
+            "unreadable": [*unreadable],
+            "file": file,
+            "usage": usage,
+        }
+        return sign_renewal_request(key or self.key, **members | changes)
+
 
 class Books:
     """The folder of a vendor with an order book, and what a person does there. Each method runs one command."""
@@ -160,9 +187,34 @@ class Books:
             session.expunge_all()
         return issued
 
+    def renew_at(
+        self, now: float, request: RenewalRequest, *, rehost: int | None = None, load: Load | None = None
+    ) -> renewing.Answer:
+        """What a renewal request is answered with at this time."""
+        return self.outcome_at(now, request, rehost=rehost, load=load).answer()
+
+    def outcome_at(
+        self, now: float, request: RenewalRequest, *, rehost: int | None = None, load: Load | None = None
+    ) -> renewing.Outcome:
+        profile, key = self.profiles["acme"], keys.read_signer(self.dir, None, lambda _: None)
+        with store.transaction(self.dir / "vendor.db", "acme") as session:
+            return renewing.renew(session, profile, key, request, now=now, rehost=rehost, load=load)
+
     def file_at(self, now: float, request: LicenseRequest, *, rehost: int | None = None) -> LicenseFile:
         (only,) = document.parse(self.issue_at(now, request, rehost=rehost).issue.document)
         return document.run(trust.verify(only, self.profiles, trusted_now=now, new=True))
+
+    def renew(self, request: RenewalRequest, *options: str | int) -> bytes:
+        """The answer by file."""
+        sent, path = self.folder / f"{uuid4()}.request", self.folder / f"{uuid4()}.licd"
+        sent.write_bytes(request.text)
+        assert self.run("renew", sent, "-o", path, *options) == 0
+        return path.read_bytes()
+
+    def answer(self, data: bytes) -> Answer:
+        """An answer that is no license file."""
+        (only,) = document.parse(data)
+        return verify_answer(only, self.profiles, trusted_now=None, new=True)
 
     def verified(self, path: Path) -> LicenseFile:
         return self.verify(path.read_bytes())
@@ -184,6 +236,17 @@ class Books:
         app = serve.create_app(self.dir, self.database, key, behind_proxy=behind_proxy, access_log=self.log.append)
         return Web(self, app.test_client())
 
+    def count(self, table: str) -> int:
+        with sqlite3.connect(self.dir / "vendor.db") as connection:
+            number: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return number
+
+    def seqs(self, device: int = 1) -> list[int]:
+        """The numbers of all files of a device."""
+        with sqlite3.connect(self.dir / "vendor.db") as connection:
+            rows = connection.execute("SELECT seq FROM issues WHERE device_id = ? ORDER BY seq", (device,))
+            return [row[0] for row in rows]
+
     def dump(self) -> list[str]:
         """All that is in the store."""
         with sqlite3.connect(self.dir / "vendor.db") as connection:
@@ -198,7 +261,11 @@ class Web:
         self.client = client
 
     def post(self, path: str, body: bytes | str, media_type: str | None = None, **more: Any) -> TestResponse:
-        kind = {"/install-request": serve.CODE, "/license-file": serve.LICENSE_REQUEST}.get(path)
+        kind = {
+            "/install-request": serve.CODE,
+            "/license-file": serve.LICENSE_REQUEST,
+            "/renewal": serve.RENEWAL_REQUEST,
+        }.get(path)
         return self.client.post(path, data=body, content_type=media_type or kind, **more)
 
     def install_request(self, code: str, **more: Any) -> InstallRequest:
@@ -210,6 +277,11 @@ class Web:
         answer = self.post("/license-file", request.text)
         assert (answer.status_code, answer.content_type) == (200, serve.LICENSE_FILE), answer.text
         return self.books.verify(answer.data)
+
+    def renewal(self, request: RenewalRequest) -> bytes:
+        answer = self.post("/renewal", request.text)
+        assert (answer.status_code, answer.content_type) == (200, serve.RENEWAL_ANSWER), answer.text
+        return bytes(answer.data)
 
     def refusal(self, request: LicenseRequest) -> str:
         return str(problem(self.post("/license-file", request.text))["name"])

@@ -25,7 +25,11 @@ from urllib.parse import urlsplit
 from licd_vendor import serve
 from tests.support.books import Books
 
-TYPES = {"/install-request": serve.CODE, "/license-file": serve.LICENSE_REQUEST}
+TYPES = {
+    "/install-request": serve.CODE,
+    "/license-file": serve.LICENSE_REQUEST,
+    "/renewal": serve.RENEWAL_REQUEST,
+}
 
 
 class Answer(NamedTuple):

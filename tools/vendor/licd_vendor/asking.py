@@ -14,7 +14,7 @@ from licd.license.document import b64url
 from licd.license.members import a_stamp
 from licd.rpc.errors import Refused
 from licd_vendor.keys import Failure, SigningKey
-from licd_vendor.orders import check_not_ended, find_order, is_current
+from licd_vendor.orders import check_open, find_order, is_current
 from licd_vendor.store import Code, Customer, InstallRequest, Order, lock
 
 
@@ -37,7 +37,7 @@ def new_install_request(
     """
     order = find_order(session, number)
     lock(session, order.customer_id)
-    check_not_ended(order)
+    check_open(order)
     value = {
         "licd": 1,
         "type": document.INSTALL_REQUEST,

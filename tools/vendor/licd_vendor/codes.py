@@ -23,7 +23,7 @@ from licd.license.dates import DAY_S, timestamp
 from licd.rpc.errors import TOO_MANY_TRIES, UNKNOWN_CODE, Refused
 from licd_vendor import asking
 from licd_vendor.keys import Failure, SigningKey
-from licd_vendor.orders import check_not_ended, find_order
+from licd_vendor.orders import check_open, find_order
 from licd_vendor.store import Code, Database, InstallRequest, Issue, Store, Try, lock
 
 TEN_MINUTES_S, HOUR_S = 600, 3600
@@ -35,7 +35,7 @@ def new_code(session: Session, number: int, *, days: int, devices: int, now: flo
     """A new code of an order, and how it is written for people. Errors: NO_SUCH_ORDER, Failure"""
     order = find_order(session, number)
     lock(session, order.customer_id)
-    check_not_ended(order)
+    check_open(order)
     secret = secrets.token_bytes(code.SECRET_BYTES)
     row = Code(
         order=order,
@@ -117,6 +117,7 @@ def install_request(
         lock(session, row.order.customer_id)
         if not _is_valid(row, now):  # ended in between
             raise Refused(UNKNOWN_CODE)
+        check_open(row.order)
         made = row.install_request or _make(session, profile, key, row, now)
         return made.id, made.document
 

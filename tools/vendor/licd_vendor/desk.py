@@ -15,7 +15,22 @@ from sqlalchemy.orm import Session
 
 from licd.device.fingerprint import DEFAULT_WEIGHTS, LEAST_STRONG, SEVERAL, strong_kinds
 from licd.license import install, trust
-from licd_vendor import asking, issuing, keys, orders, output, passphrase, show, sign, store
+from licd_vendor import (
+    asking,
+    editing,
+    filing,
+    issuing,
+    keys,
+    orders,
+    output,
+    passphrase,
+    renewing,
+    show,
+    sign,
+    store,
+    written,
+)
+from licd_vendor.keys import Failure
 from licd_vendor.show import counted
 
 DONE = 0
@@ -46,10 +61,10 @@ def own_key(arguments: argparse.Namespace) -> keys.SigningKey:
     return keys.read_signer(arguments.dir, passphrase.given(arguments), passphrase.ask)
 
 
-def _check_output(arguments: argparse.Namespace) -> None:
+def check_output(arguments: argparse.Namespace, request: str = "the license request") -> None:
     others = {
         "the store": store.file_of(database(arguments)),
-        "the license request": getattr(arguments, "request", None),
+        request: getattr(arguments, "request", None),
         "the passphrase": getattr(arguments, "passphrase_file", None),
     }
     output.check(arguments.output, arguments.dir, others)
@@ -64,7 +79,11 @@ def order_new(arguments: argparse.Namespace) -> int:
     description = sign.read_order(arguments.description) if arguments.description else {"licenses": []}
     chain, now = keys.read_chain(arguments.dir), time.time()
     with open_store(arguments, profile) as session:
-        description["licenses"] += [orders.written_license(each) for each in arguments.license or ()]
+        description["licenses"] += [written.license(each) for each in arguments.license or ()]
+        if arguments.renewal is not None:
+            if "renewal" in description:
+                raise Failure("The renewal stands in the description, and in --renewal.", "Say it in one place.")
+            description["renewal"] = written.renewal(arguments.renewal)
         order = orders.new_order(
             session,
             profile,
@@ -135,6 +154,9 @@ def order_show(arguments: argparse.Namespace) -> int:
 
 
 def _state(row: Mapping[str, Any]) -> str:
+    if row["state"] == orders.SUSPENDED:
+        why = f" ({show.plain(row['suspended_reason'])})" if row["suspended_reason"] else ""
+        return f"suspended on {row['suspended'][:10]}{why}"
     return f"{row['state']} on {row['ended'][:10]}" if row["ended"] else str(row["state"])
 
 
@@ -143,13 +165,63 @@ def order_end(arguments: argparse.Namespace) -> int:
         order = orders.end_order(session, arguments.order, time.time())
         number, ended, devices = order.id, str(order.ended), len(order.devices)
     print(f"order {number}: ended on {ended[:10]}")
-    if devices:
-        print(f"note: {counted(devices, 'device')} may go on with it until the next license file is in force there")
+    print(f"next: if that was a mistake: licd-vendor order reopen {number}")
+    _tell_devices(devices)
     return DONE
 
 
-def order_set(arguments: argparse.Namespace) -> int:
+def order_reopen(arguments: argparse.Namespace) -> int:
     with open_store(arguments, own_profile(arguments)) as session:
+        order, ended = orders.reopen_order(session, arguments.order)
+        number, devices, state = order.id, len(order.devices), orders.state_of(order, time.time())
+    print(f"order {number}: {f'open again (ended on {ended[:10]})' if ended else 'was not ended'}; it is {state}")
+    if ended:
+        _tell_again(devices)
+    return DONE
+
+
+def order_suspend(arguments: argparse.Namespace) -> int:
+    with open_store(arguments, own_profile(arguments)) as session:
+        order = orders.suspend_order(session, arguments.order, arguments.reason, time.time())
+        number, since, devices = order.id, str(order.suspended), len(order.devices)
+    print(f"order {number}: suspended on {since[:10]}")
+    print(f"next: to take that back: licd-vendor order resume {number}")
+    _tell_devices(devices)
+    return DONE
+
+
+def order_resume(arguments: argparse.Namespace) -> int:
+    with open_store(arguments, own_profile(arguments)) as session:
+        order, since = orders.resume_order(session, arguments.order)
+        number, devices, state = order.id, len(order.devices), orders.state_of(order, time.time())
+    print(f"order {number}: {f'resumed (suspended on {since[:10]})' if since else 'was not suspended'}; it is {state}")
+    if since:
+        _tell_again(devices)
+    return DONE
+
+
+def _tell_devices(devices: int) -> None:
+    if devices:
+        words = f"{counted(devices, 'device')} may go on with it until the next renewal"
+        print(f"note: {words}, or until the next license file is in force there", file=sys.stderr)
+
+
+def _tell_again(devices: int) -> None:
+    if devices:
+        print(f"next: {counted(devices, 'device')} may ask for it again: licd-cli renew, or licd-vendor issue")
+
+
+def order_set(arguments: argparse.Namespace) -> int:
+    profile, now = own_profile(arguments), time.time()
+    changes = editing.Changes(
+        None if arguments.renewal is None else written.renewal(arguments.renewal),
+        [written.change(each) for each in arguments.license or ()],
+        [written.license(each) for each in arguments.add_license or ()],
+        arguments.remove_license or (),
+    )
+    changed = None
+    chain = keys.read_chain(arguments.dir) if any(changes) else ()
+    with open_store(arguments, profile) as session:
         order = orders.set_order(
             session,
             arguments.order,
@@ -157,15 +229,56 @@ def order_set(arguments: argparse.Namespace) -> int:
             rehosts=arguments.rehosts,
             allow_weak=arguments.allow_weak,
         )
+        if any(changes):
+            changed = editing.change_order(session, profile, chain, arguments.order, changes, now=now)
         number, allows = order.id, _allows(order.devices_most, order.rehosts_most)
         allows += ", weak ones too" if order.allow_weak else ""
+        devices, state = len(order.devices), orders.state_of(order, now)
+        over = [f"the license {each.name} has ended" for each in order.licenses if orders.has_ended(each, now)]
     print(f"order {number}: {allows}")
+    if changed is not None:
+        print("\n".join(_changed_lines(changed)))
+        if changed.renewal or changed.licenses:
+            _tell_change(changed, devices, state, profile)
+        for each in over:
+            print(f"note: {each}", file=sys.stderr)
     return DONE
+
+
+def _changed_lines(changed: editing.Changed) -> Iterator[str]:
+    if changed.renewal is not None:
+        yield f"   *  renewal: {' -> '.join(map(show.renewal, changed.renewal))}"
+    for before, after in changed.licenses:
+        if before is not None and after is not None:
+            differs = [name for name in after if after[name] != before[name]]
+            words = (f"{name} {_term(name, before[name])} -> {_term(name, after[name])}" for name in differs)
+            yield f"   *  {after['name']}: {'; '.join(words)}"
+        else:
+            yield from show.license_lines((before or after or {}) | {"n": "+" if before is None else "-"})
+    if changed.renewal is None and not changed.licenses:
+        yield "nothing changed: it was so before"
+
+
+def _term(name: str, value: Any) -> str:
+    if value is None:
+        return "as of the order" if name == "renewal" else "none"
+    return show.renewal(value)
+
+
+def _tell_change(changed: editing.Changed, devices: int, state: str, profile: trust.VendorProfile) -> None:
+    if state != orders.LIVE:
+        print(f"note: the order is {state}, so its licenses are in no further file", file=sys.stderr)
+    elif devices:
+        print(f"next: {counted(devices, 'device')}: at the next renewal, or by a new file: licd-vendor issue")
+        if not changed.asked:
+            print("note: such a device asks for no renewal by itself; there: licd-cli renew", file=sys.stderr)
+        elif profile.url is None:
+            print("note: the vendor profile has no url, so devices can renew by file only", file=sys.stderr)
 
 
 def install_request_new(arguments: argparse.Namespace) -> int:
     profile = own_profile(arguments)
-    _check_output(arguments)
+    check_output(arguments)
     key = own_key(arguments)  # before the transaction: a person may be asked, and nobody should wait for that
     weights = arguments.weights or DEFAULT_WEIGHTS
     with open_store(arguments, profile) as session:
@@ -183,7 +296,7 @@ def install_request_new(arguments: argparse.Namespace) -> int:
 
 def issue(arguments: argparse.Namespace) -> int:
     profile = own_profile(arguments)
-    _check_output(arguments)
+    check_output(arguments)
     request = install.verify_license_request(show.read_document(arguments.request))
     key = own_key(arguments)
     with open_store(arguments, profile) as session:
@@ -199,25 +312,30 @@ def issue(arguments: argparse.Namespace) -> int:
         )
         row = issued.issue
         id, data, seq, device, how = row.id, row.document, row.seq, row.device_id, row.rehost
-        numbers = [str(each.order_id) for each in row.orders]
+        held = filing.numbered([each.order_id for each in row.orders])
     _write(arguments.output, data, id)
     say = _say(arguments.output)
-    held = f"order{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
     say(f"seq {seq}, {counted(issued.licenses, 'license')}, device {device}, {held}", named=True)
     machine, software = request.machine, request.software
     name = f" ({machine['name']})" if machine["name"] else ""
     system = " ".join(software[each] for each in ("os", "os_version", "architecture"))
     several = ", ".join(counted(len(request.fingerprint.get(each, ())), each) for each in sorted(SEVERAL))
     say(f"asked by a {_MACHINES[str(machine['kind'])]}{name} with {system}, which shows {several}")
-    if issued.again:
-        say("note: issued before, the same again")
-    for order in issued.without:
-        say(f"note: order {order} is over, and not in it")
-    for order, count, most in issued.rehosts:
-        say(f"note: re-host {count} of {most} of order {order} ({how})")
-    if issued.worn:
-        say(f"note: {issued.worn} percent of the device was replaced within a year; at {issuing.WHOLE} it is another")
+    for note in notes(issued, how):
+        say(note)
     return DONE
+
+
+def notes(done: issuing.Issued | renewing.Answer, how: str | None = None) -> Iterator[str]:
+    """What a person should know of the file that a device gets. how: the re-host (recognize.py), if that is known"""
+    if done.again:
+        yield "note: issued before, the same again"
+    for order in done.without:
+        yield f"note: nothing is issued for order {order} now, and it is not in it"
+    for order, count, most in done.rehosts:
+        yield f"note: re-host {count} of {most} of order {order}{f' ({how})' if how else ''}"
+    if done.worn:
+        yield f"note: {done.worn} percent of the device was replaced within a year; at {filing.WHOLE} it is another"
 
 
 def _say(place: output.Place) -> Callable[..., None]:
@@ -228,7 +346,7 @@ def _say(place: output.Place) -> Callable[..., None]:
 
 
 def reissue(arguments: argparse.Namespace) -> int:
-    _check_output(arguments)
+    check_output(arguments)
     with open_store(arguments, own_profile(arguments)) as session:
         kind, data = issuing.find_document(session, arguments.document)
     _write(arguments.output, data, arguments.document)

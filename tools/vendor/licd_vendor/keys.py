@@ -2,6 +2,7 @@
 
 DIR/root.key  DIR/root.pem      the trust anchor; its key is needed for new signing certificates only
 DIR/signer.key  DIR/signer.pem  what signs documents
+DIR/signer-*.pem                what signed them before; see signers.py
 DIR/profile/                    the vendor profile, to be copied to vendor.d/NAME on the devices
 """
 
@@ -28,6 +29,8 @@ from licd.license.trust import ProfileError, load_profile
 ROOT_YEARS = 25  # a new root has to reach every device
 SIGNER_YEARS = 3  # licenses outlive it; a stolen key does not
 BACKDATED = timedelta(hours=1)  # the clocks of a vendor's machines differ
+
+KINDS = ("p256", "p384", "rsa")  # of keys that `new_key` makes
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -66,7 +69,7 @@ def sign_bytes(key: PrivateKey, algorithm: str, data: bytes) -> bytes:
 
 def root_certificate(key: PrivateKey, vendor: str, now: datetime) -> x509.Certificate:
     name = _name(f"{vendor} licd root")
-    builder = _builder(name, name, key, now, ROOT_YEARS)
+    builder = _builder(name, name, key, now, now + timedelta(days=365 * ROOT_YEARS))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     builder = builder.add_extension(_usage(ca=True), critical=True)
     return builder.sign(key, _digest(key))
@@ -75,19 +78,27 @@ def root_certificate(key: PrivateKey, vendor: str, now: datetime) -> x509.Certif
 def signer_certificate(
     key: PrivateKey, vendor: str, root: x509.Certificate, root_key: PrivateKey, now: datetime
 ) -> x509.Certificate:
-    """A leaf whose only purpose is to sign license documents."""
-    builder = _builder(_name(f"{vendor} license signer"), root.subject, key, now, SIGNER_YEARS)
+    """A leaf whose only purpose is to sign license documents. It ends with its root at the latest."""
+    ends = min(now + timedelta(days=365 * SIGNER_YEARS), root.not_valid_after_utc)
+    builder = _builder(_name(f"{vendor} license signer"), root.subject, key, now, ends)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(ca=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([SIGNING_PURPOSE]), critical=True)
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-        root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    )
-    return builder.add_extension(issuer, critical=False).sign(root_key, _digest(root_key))
+    return builder.add_extension(_issuer(root), critical=False).sign(root_key, _digest(root_key))
+
+
+def _issuer(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    try:
+        there = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:  # a root that was not made here
+        key = root.public_key()
+        assert isinstance(key, PublicKey)
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(there)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PrivateKey, now: datetime, years: int
+    subject: x509.Name, issuer: x509.Name, key: PrivateKey, now: datetime, ends: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -96,7 +107,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + timedelta(days=365 * years))
+        .not_valid_after(ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
@@ -177,12 +188,16 @@ def write_profile(
         (folder / "anchors" / name).write_bytes(anchor.public_bytes(serialization.Encoding.PEM))
 
 
-def write_key(path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
+def key_bytes(key: PrivateKey, passphrase: bytes | None) -> bytes:
+    """The key as its file holds it, encrypted if there is a passphrase."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
-    data = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    durable.create(path, data, 0o600)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def write_key(path: Path, key: PrivateKey, passphrase: bytes | None) -> None:
+    durable.create(path, key_bytes(key, passphrase), 0o600)
 
 
 class SigningKey(NamedTuple):
@@ -222,7 +237,7 @@ def blank_line(value: dict[str, Any], chain: tuple[x509.Certificate, ...], *, fi
     return _line(value, chain, algorithm, lambda _: bytes(length), first=first)
 
 
-_FOLDER = "Name the folder that `licd-vendor init` made."
+FOLDER_HINT = "Name the folder that `licd-vendor init` made."
 
 
 def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
@@ -231,16 +246,16 @@ def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
     try:
         chain = tuple(x509.load_pem_x509_certificates(path.read_bytes()))
     except OSError as error:
-        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", _FOLDER) from None
+        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", FOLDER_HINT) from None
     except ValueError:
-        raise Failure(f"{path} holds no certificate.", _FOLDER) from None
+        raise Failure(f"{path} holds no certificate.", FOLDER_HINT) from None
     key = chain[0].public_key()
     if isinstance(key, rsa.RSAPublicKey) or (
         isinstance(key, ec.EllipticCurvePublicKey)
         and isinstance(key.curve, tuple(curve for curve, _, _ in ECDSA.values()))
     ):
         return chain
-    raise Failure(f"The key of {path} is of a kind that signs no documents.", _FOLDER)
+    raise Failure(f"The key of {path} is of a kind that signs no documents.", FOLDER_HINT)
 
 
 def read_signer(folder: Path, passphrase: bytes | None, ask: Callable[[Path], bytes | None]) -> SigningKey:
@@ -252,14 +267,16 @@ def read_signer(folder: Path, passphrase: bytes | None, ask: Callable[[Path], by
     try:
         data = (folder / "signer.key").read_bytes()
     except OSError as error:
-        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", _FOLDER) from None
-    key = _open(folder / "signer.key", data, passphrase, ask)
+        raise Failure(f"{error.filename} cannot be read: {error.strerror}.", FOLDER_HINT) from None
+    key = open_key(folder / "signer.key", data, passphrase, ask)
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) or key.public_key() != chain[0].public_key():
-        raise Failure(f"{folder / 'signer.key'} is not the key of signer.pem.", _FOLDER)
+        hint = "If licd-vendor signer new was cut off, run it again; otherwise bring back the two that belong together."
+        raise Failure(f"{folder / 'signer.key'} is not the key of signer.pem.", hint)
     return SigningKey(key, chain)
 
 
-def _open(path: Path, data: bytes, passphrase: bytes | None, ask: Callable[[Path], bytes | None]) -> object:
+def open_key(path: Path, data: bytes, passphrase: bytes | None, ask: Callable[[Path], bytes | None]) -> object:
+    """The private key in these bytes of a file. Errors: Failure"""
     try:
         return serialization.load_pem_private_key(data, passphrase)
     except TypeError:  # a passphrase without need, or the need without a passphrase
@@ -268,6 +285,6 @@ def _open(path: Path, data: bytes, passphrase: bytes | None, ask: Callable[[Path
         asked = ask(path)
         if asked is None:
             raise Failure(f"{path} is encrypted.", "Give --passphrase-file or --passphrase-env.") from None
-        return _open(path, data, asked, ask)
+        return open_key(path, data, asked, ask)
     except ValueError:
         raise Failure(f"{path} cannot be opened.", "Is it the right passphrase?") from None

@@ -31,6 +31,7 @@ THREADS = 8  # signing takes milliseconds; with SQLite one writes at a time anyw
 TLS_THREADS = 32  # in cheroot also a slow client has one
 IDLE_S = 10  # a client that sends nothing
 MAX_HEAD_BYTES = 16 * 1024
+READ_BYTES = MAX_BODY_BYTES + 64 * 1024  # what is a little over is told so by the service, in its own words
 
 
 def is_loopback(host: str) -> bool:
@@ -75,7 +76,7 @@ def _plain(app: Flask, host: str, port: int, ready: Callable[[int], None], *, pr
         threads=THREADS,
         channel_timeout=IDLE_S,
         max_request_header_size=MAX_HEAD_BYTES,
-        max_request_body_size=MAX_BODY_BYTES + 1,  # what is just over is told so by the service
+        max_request_body_size=READ_BYTES,
         clear_untrusted_proxy_headers=not proxied,
         ident=None,
     )
@@ -102,7 +103,7 @@ def _secured(app: Flask, host: str, port: int, tls: tuple[Path, Path], ready: Ca
     certificate, key = tls
     server = wsgi.Server((host, port), app, numthreads=TLS_THREADS, server_name="licd-vendor", timeout=IDLE_S)
     server.max_request_header_size = MAX_HEAD_BYTES
-    server.max_request_body_size = MAX_BODY_BYTES + 1
+    server.max_request_body_size = READ_BYTES
     server.error_log = _only_faults  # type: ignore[method-assign]  # cheroot's manual: "override this"
     try:
         server.ssl_adapter = _LateHandshake(str(certificate), str(key))

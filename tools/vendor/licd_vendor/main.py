@@ -14,7 +14,7 @@ from licd import __version__
 from licd.license.dates import timestamp
 from licd.license.signer import SIGNING_PURPOSE
 from licd.rpc.errors import Refused
-from licd_vendor import keys, output, passphrase, show, sign, store_commands
+from licd_vendor import key_commands, keys, output, passphrase, renewal_commands, show, sign, store_commands
 from licd_vendor.keys import Failure
 
 DONE, REFUSED, USAGE = 0, 1, 2  # exit statuses; argparse has 2 for usage
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--names", required=True, nargs="+", metavar="NAME", help="the license names it may grant, e.g. 'kso.*'"
     )
     init.add_argument("--url", help="the vendor's server, https://...")
-    init.add_argument("--key", choices=("p256", "p384", "rsa"), default="p256", help="kind of keys (default: p256)")
+    init.add_argument("--key", choices=keys.KINDS, default=keys.KINDS[0], help="kind of keys (default: p256)")
     passphrase.add_options(init, new=True)
     init.set_defaults(run=_init)
 
@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     showing.add_argument("--profile", type=Path, metavar="DIR", help="the vendor profile to verify it under")
     showing.add_argument("--json", action="store_true", help="print JSON, for programs")
     showing.set_defaults(run=_show)
+    key_commands.add(commands)
     store_commands.add(commands)
+    renewal_commands.add(commands)
     return parser
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,52 +15,6 @@ from licd.rpc.errors import NO_SUCH_ORDER, Refused
 from licd_vendor import sign
 from licd_vendor.keys import Failure
 from licd_vendor.store import Device, InstallRequest, Issue, IssuedOrder, License, Order, customer_of, lock
-
-# The members of a license that --license can give, and how they are read.
-WRITTEN = {
-    "seats": int,
-    "expires": str,
-    "not_before": str,
-    "versions": str,
-    "title": str,
-    "grace_days": int,
-    "replaces": str,
-    "id": str,
-}
-_NUMBER = re.compile(r"-?[0-9]{1,20}")
-_OPTION = re.compile(rf"({'|'.join(WRITTEN)})=(.*)")
-
-
-def written_license(text: str) -> dict[str, Any]:
-    """The license that NAME[,MEMBER=VALUE]...[,uncounted] describes. A comma may stand in a value (">=4,<6").
-
-    Errors: Failure
-    """
-    name, *pieces = text.split(",")
-    given: dict[str, str] = {}
-    last = None
-    found: dict[str, Any] = {"name": name}
-    for piece in pieces:
-        option = _OPTION.fullmatch(piece)
-        if piece == "uncounted":
-            found["license"] = piece
-        elif option is not None and option[1] in given:
-            raise Failure(f"The license {name} has two values for {option[1]}.", _LICENSE_HINT)
-        elif option is not None:
-            last = option[1]
-            given[last] = option[2]
-        elif last is not None and "=" not in piece.lstrip("<>=!"):
-            given[last] += f",{piece}"
-        else:
-            raise Failure(f"The license {name} has a member {piece!a}, which is unknown.", _LICENSE_HINT)
-    for member, value in given.items():
-        if WRITTEN[member] is int and not _NUMBER.fullmatch(value):  # int() takes 1_0 for ten
-            raise Failure(f"The license {name} has {value!a} for {member}, not a number.", _LICENSE_HINT)
-        found[member] = WRITTEN[member](value)
-    return found
-
-
-_LICENSE_HINT = "Write it as kso.scales,seats=3,expires=2027-12-31 or kso.pay,uncounted; see licd-vendor(1)."
 
 
 def new_order(
@@ -93,12 +46,22 @@ def new_order(
         **(sign.order_defaults() | {key: description[key] for key in sign.ORDER_MEMBERS if key in description}),
     )
     order.licenses = [License(n=n, **sign.whole_license(each)) for n, each in enumerate(description["licenses"], 1)]
-    for each in order.licenses:
-        if session.get(License, each.id) is not None:
-            raise Failure(f"There is a license {each.id} already.", "Give another id, or none for a new one.")
+    check_new_ids(session, (each.id for each in order.licenses))
     session.add(order)
     session.flush()
     return order
+
+
+def check_new_ids(session: Session, ids: Iterable[str]) -> None:
+    """Nothing, if no license has one of these. Errors: Failure"""
+    for id in ids:
+        if session.get(License, id) is not None:
+            raise Failure(f"There is a license {id} already.", "Give another id, or none for a new one.")
+
+
+def terms_of(license: License) -> dict[str, Any]:
+    """All members of a license, as sign.py takes them."""
+    return {name: getattr(license, name) for name in sign.LICENSE_MEMBERS}
 
 
 def find_order(session: Session, number: int) -> Order:
@@ -118,6 +81,15 @@ def check_not_ended(order: Order) -> None:
     if order.ended is not None:
         reason = f"The order {order.id} was ended on {order.ended[:10]}: nothing more is issued for it."
         raise NotIssued(reason, NEW_ORDER)
+
+
+def check_open(order: Order) -> None:
+    """Nothing, if no person has said that nothing is issued for the order. Errors: NotIssued"""
+    check_not_ended(order)
+    if order.suspended is not None:
+        why = f" ({order.suspended_reason})" if order.suspended_reason else ""
+        reason = f"The order {order.id} was suspended on {order.suspended[:10]}{why}: nothing is issued for it."
+        raise NotIssued(reason, f"When the reason is gone: licd-vendor order resume {order.id}")
 
 
 NEW_ORDER = "If the customer has licenses left, take in an order for them: licd-vendor order new."
@@ -154,18 +126,49 @@ def end_order(session: Session, number: int, now: float) -> Order:
     return order
 
 
+def reopen_order(session: Session, number: int) -> tuple[Order, str | None]:
+    """The order is not over, and since when it was: a mistake is mended. Errors: NO_SUCH_ORDER"""
+    order = find_order(session, number)
+    lock(session, order.customer_id)
+    ended, order.ended = order.ended, None
+    return order, ended
+
+
+def suspend_order(session: Session, number: int, reason: str | None, now: float) -> Order:
+    """Nothing is issued for the order until it is resumed. If it is suspended already, only the reason is another.
+
+    Errors: NO_SUCH_ORDER, NotIssued
+    """
+    order = find_order(session, number)
+    lock(session, order.customer_id)
+    check_not_ended(order)
+    order.suspended = order.suspended or timestamp(now)
+    order.suspended_reason = reason
+    return order
+
+
+def resume_order(session: Session, number: int) -> tuple[Order, str | None]:
+    """The order is not suspended, and since when it was. Errors: NO_SUCH_ORDER"""
+    order = find_order(session, number)
+    lock(session, order.customer_id)
+    suspended, order.suspended, order.suspended_reason = order.suspended, None, None
+    return order, suspended
+
+
 def has_ended(license: License, now: float) -> bool:
     """It counts on no device any more, its grace included."""
     return license.expires is not None and now >= end_of(license.expires) + license.grace_days * DAY_S
 
 
-LIVE, EXPIRED, ENDED = "live", "expired", "ended"
+LIVE, EXPIRED, SUSPENDED, ENDED = "live", "expired", "suspended", "ended"
 
 
 def state_of(order: Order, now: float) -> str:
-    """Whether the order's licenses still go into files: not if all have expired, or if a person has ended it."""
+    """Whether the order's licenses still go into files: not if all have expired, or if a person says so."""
     if order.ended is not None:
         return ENDED
+    if order.suspended is not None:
+        return SUSPENDED
     return EXPIRED if all(has_ended(each, now) for each in order.licenses) else LIVE
 
 
@@ -190,7 +193,7 @@ def show_order(session: Session, number: int, now: float) -> dict[str, Any]:
     order = find_order(session, number)
     row = _order_row(session, order, now)
     row |= {name: getattr(order, name) for name in sign.ORDER_MEMBERS}
-    row["licenses"] = [{name: getattr(each, name) for name in sign.LICENSE_MEMBERS} for each in order.licenses]
+    row["licenses"] = [terms_of(each) for each in order.licenses]
     row["devices"] = [_device_row(device) for device in order.devices]
     current = [each.id for each in order.install_requests if is_current(each)]
     return row | {"install_request": current[0] if current else None}
@@ -203,6 +206,8 @@ def _order_row(session: Session, order: Order, now: float) -> dict[str, Any]:
         "created": order.created,
         "state": state_of(order, now),
         "ended": order.ended,
+        "suspended": order.suspended,
+        "suspended_reason": order.suspended_reason,
         "licenses": [each.name for each in order.licenses],
         "devices": [device.id for device in order.devices],
         "devices_most": order.devices_most,

@@ -65,6 +65,7 @@ _ANOTHER = "Name another file with -o. Nothing was issued."
 def _kept(folder: Path, others: Mapping[str, Path | None]) -> list[tuple[Path, str]]:
     kept = [(folder / f"{name}.key", "a key of the vendor") for name in ("root", "signer")]
     kept += [(folder / f"{name}.pem", "a certificate of the vendor") for name in ("root", "signer")]
+    kept += [(path, "a certificate of the vendor") for path in folder.glob("signer-*.pem")]
     kept += [(folder / "vendor.db", "the store")]
     kept += [(path, what) for what, path in others.items() if path is not None]
     # Of SQLite's own files a journal is part of the store: without it a transaction that was cut off stays half.

@@ -13,26 +13,37 @@ from pathlib import Path
 
 from licd_vendor.keys import Failure
 
+_SOURCES = ("file", "env", "prompt")
 MAX_PASSPHRASE_BYTES = 1023  # OpenSSL takes no more
 
 
-def add_options(parser: argparse.ArgumentParser, *, new: bool = False) -> None:
-    """new: a key is to be encrypted; otherwise the terminal is asked without being told."""
+def add_options(parser: argparse.ArgumentParser, *, new: bool = False, prefix: str = "") -> None:
+    """new: a key is to be encrypted; otherwise the terminal is asked without being told.
+
+    prefix: "new-" where a command needs two: another one for the key that it makes
+    """
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--passphrase-file", type=Path, metavar="FILE", help="keys are encrypted; its first line opens")
-    group.add_argument("--passphrase-env", metavar="NAME", help="the same from an environment variable")
+    words = (
+        "the new key gets another passphrase: the first line of this file"
+        if prefix
+        else "keys are encrypted; its first line opens"
+    )
+    group.add_argument(f"--{prefix}passphrase-file", type=Path, metavar="FILE", help=words)
+    group.add_argument(f"--{prefix}passphrase-env", metavar="NAME", help="the same from an environment variable")
     if new:
-        group.add_argument("--passphrase-prompt", action="store_true", help="the same, asked for at the terminal")
+        words = "the same, asked for at the terminal"
+        group.add_argument(f"--{prefix}passphrase-prompt", action="store_true", help=words)
 
 
-def given(arguments: argparse.Namespace) -> bytes | None:
+def given(arguments: argparse.Namespace, prefix: str = "") -> bytes | None:
     """The passphrase that the options name, None if they name none. Errors: Failure, OSError"""
+    options = {name: getattr(arguments, f"{prefix}passphrase_{name}".replace("-", "_"), None) for name in _SOURCES}
     text: str
-    if arguments.passphrase_file is not None:
-        return read(arguments.passphrase_file)
-    if arguments.passphrase_env is not None:
-        text = os.environ.get(arguments.passphrase_env, "")
-    elif getattr(arguments, "passphrase_prompt", False):
+    if options["file"] is not None:
+        return read(options["file"])
+    if options["env"] is not None:
+        text = os.environ.get(options["env"], "")
+    elif options["prompt"]:
         text = getpass("New passphrase: ")
         if getpass("Again: ") != text:
             raise Failure("These were two different passphrases.", "Run it again.")

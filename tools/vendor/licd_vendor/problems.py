@@ -97,6 +97,23 @@ UNAVAILABLE = Problem(
     "Try again in a while; what was issued is not lost.",
     retry_after_s=RETRY_S,
 )
+UNKNOWN_LICENSE_FILE = Problem(
+    404,
+    "UNKNOWN_LICENSE_FILE",
+    "The license file of this device was not issued by this server.",
+    "Check the address of the vendor's server; if it is right, ask the vendor for a new license file.",
+)
+
+
+def come_again(seconds: int) -> Problem:
+    """The answer to who can wait."""
+    return UNAVAILABLE._replace(
+        detail="The vendor's server has enough to do just now.",
+        next="Nothing to do: the device asks again by itself.",
+        retry_after_s=seconds,
+    )
+
+
 SERVER_ERROR = Problem(
     500,
     "SERVER_ERROR",

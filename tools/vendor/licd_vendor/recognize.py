@@ -1,4 +1,4 @@
-"""Whether a license request comes from a device that the vendor knows. Pure.
+"""Whether a request comes from a device that the vendor knows. Pure.
 
 A device is a key and a fingerprint. The key alone may have been copied with the disk; the fingerprint alone is that of
 the same hardware with a new system. So both are looked at, and always among the devices of one customer, which share a
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from licd.device.fingerprint import FACTORS, KEPT, STRONG, Match, Tags, match
+from licd.device.fingerprint import FACTORS, KEPT, LOST, STRONG, Match, Tags, match
 
 if TYPE_CHECKING:
     from licd_vendor.store import Device
@@ -27,7 +27,7 @@ ANY = 0  # in place of a device's number, where a person said only that one is r
 
 
 class Seen(NamedTuple):
-    """What a license request shows. `asked`: the factors that its install request asked for"""
+    """What a request shows. `asked`: the factors that were asked for: by its install request, or by its license file"""
 
     key: str
     fingerprint: Tags
@@ -61,15 +61,16 @@ def recognize(seen: Seen, devices: Iterable[Device]) -> Recognized:
     return max(fitting)[2] if fitting else Recognized(UNKNOWN)
 
 
-def replaced(found: Match) -> int:
+def replaced(found: Match, *, unreadable: bool = True) -> int:
     """Percent of the bound hardware that is not kept, rounded up: by weight, of the strong factors.
 
+    unreadable: what is there but cannot be read is not kept either
     The weak ones travel with an image, so they are no reason to take what is new for what was there. Where nothing
     strong is bound, they are all there is.
     """
     strong = [each for each in found.factors if FACTORS.get(each.factor) in STRONG] or found.factors
     bound = sum(each.weight for each in strong)
-    gone = sum(each.weight for each in strong if each.state != KEPT)
+    gone = sum(each.weight for each in strong if each.state == LOST or (unreadable and each.state != KEPT))
     return -(-100 * gone // bound) if bound else 0
 
 

@@ -1,4 +1,4 @@
-"""The vendor's service over HTTP: an install request for a code, a license file for a license request. WSGI, by Flask.
+"""The vendor's service over HTTP: install request for a code, license file for a license request, renewal. By Flask.
 
 A request is one transaction, two for a code, and it is answered when that is committed. Whatever dies before or after,
 asking again goes on from what the store has: the same code gets the same install request, the same device the same
@@ -24,19 +24,25 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from licd.license import install
 from licd.license.dates import timestamp
-from licd.rpc.errors import DOCUMENT_TOO_LARGE, Refused
-from licd_vendor import codes, issuing, keys, passphrase, problems, show, store
+from licd.license.document import MAX_RENEWAL_BYTES
+from licd.license.renewal import verify_renewal_request
+from licd.rpc.errors import ANOTHER_DEVICE, DOCUMENT_TOO_LARGE, REHOST_LIMIT, Refused
+from licd_vendor import codes, issuing, keys, passphrase, problems, renewing, show, store
+from licd_vendor.carried import Carried
 from licd_vendor.keys import Failure, SigningKey
+from licd_vendor.load import Load
 from licd_vendor.orders import NotIssued
 
 CODE = "application/vnd.licd.code"
 INSTALL_REQUEST = "application/vnd.licd.install-request"
 LICENSE_REQUEST = "application/vnd.licd.license-request"
 LICENSE_FILE = "application/vnd.licd.license-file"
+RENEWAL_REQUEST = "application/vnd.licd.renewal-request"
+RENEWAL_ANSWER = "application/vnd.licd.renewal-answer"
 
 MAX_CODE_BYTES = 256  # a code has 22; what is longer is none, whatever stands in it
 MAX_REQUEST_BYTES = 64 * 1024  # the header line of a document; a license request has no other
-MAX_BODY_BYTES = 1024 * 1024  # of any request, before it is known what it is
+MAX_BODY_BYTES = MAX_RENEWAL_BYTES  # of any request, before it is known what it is
 
 AccessLog = Callable[[str], None]
 
@@ -54,7 +60,8 @@ def create_app(
     behind_proxy: there is exactly one in front, and its word counts for who asks (X-Forwarded-For)
     Errors: Failure
     """
-    profile = show.load_profile(folder / "profile")
+    carried, load = Carried(folder), Load()
+    profile = carried.profile()
     books = store.Database(database, profile.vendor, lasting=True)
     app = Flask("licd_vendor", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -73,11 +80,30 @@ def create_app(
         g.ids["request"] = asked.id
         with books.transaction() as session:
             issued = issuing.issue(
-                session, profile, key, asked, rehost=None, weak=False, many=False, once=True, now=time.time()
+                session, carried.profile(), key, asked, rehost=None, weak=False, many=False, once=True, now=time.time()
             )
             id, data = issued.issue.id, issued.issue.document
         g.ids["file"] = id
-        return Response(data, content_type=LICENSE_FILE)
+        return Response(carried.behind(data), content_type=LICENSE_FILE)
+
+    @app.post("/renewal")
+    def renewal() -> Response:
+        asked = verify_renewal_request(_body(RENEWAL_REQUEST, MAX_RENEWAL_BYTES))
+        g.ids |= {"request": asked.id, "file": asked.file}
+        try:
+            with books.transaction() as session:
+                outcome = renewing.renew(session, carried.profile(), key, asked, now=time.time(), load=load)
+            if outcome.alarm is not None:
+                _note(outcome.alarm)
+            answer = outcome.answer()
+        except Refused as refusal:
+            if refusal.error in (ANOTHER_DEVICE, REHOST_LIMIT):  # a person has to look; that takes nothing away
+                raise NotIssued(str(refusal), refusal.error.next) from None
+            raise
+        g.ids |= {"device": answer.device, "answer": answer.kind}
+        if answer.file != asked.file:
+            g.ids["new_file"] = answer.file
+        return Response(carried.behind(answer.data), content_type=RENEWAL_ANSWER)
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -174,6 +200,14 @@ def _add_answers(app: Flask) -> None:
     def _(reason: NotIssued) -> Response:
         _note(str(reason))
         return problems.ASK_VENDOR.response()
+
+    @app.errorhandler(renewing.UnknownFile)
+    def _(_: renewing.UnknownFile) -> Response:
+        return problems.UNKNOWN_LICENSE_FILE.response()
+
+    @app.errorhandler(renewing.ComeAgain)
+    def _(reason: renewing.ComeAgain) -> Response:
+        return problems.come_again(reason.seconds).response()
 
     @app.errorhandler(store.Unavailable)
     def _(reason: store.Unavailable) -> Response:

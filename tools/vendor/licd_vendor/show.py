@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from licd.license import install, trust
 from licd.license.dates import timestamp
 from licd.license.document import (
     INSTALL_REQUEST,
     LICENSE_REQUEST,
-    MAX_DOCUMENT_BYTES,
+    MAX_RENEWAL_BYTES,
+    REFUSAL,
+    RENEWAL_REQUEST,
+    UNCHANGED,
     WITHDRAWN,
     Document,
     parse,
     run,
 )
+from licd.license.renewal import verify_answer, verify_renewal_request
 from licd.rpc.errors import SIGNER_RETIRED, Refused
 from licd_vendor.keys import Failure
 
@@ -35,7 +39,7 @@ def read_document(path: Path) -> bytes:
     """Errors: Failure"""
     try:
         with path.open("rb") as file:
-            return file.read(MAX_DOCUMENT_BYTES + 1)
+            return file.read(MAX_RENEWAL_BYTES + 1)
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror}.", "Name a document of licd.") from None
 
@@ -47,35 +51,52 @@ def describe(data: bytes, profile: trust.VendorProfile | None) -> list[dict[str,
     Errors: Refused
     """
     found = []
-    for document in parse(data):
+    documents = parse(data, MAX_RENEWAL_BYTES)
+    if documents[0].kind != RENEWAL_REQUEST:  # of all, it may be the longest
+        documents = parse(data)
+    for n, document in enumerate(documents):
         row: dict[str, Any] = {"kind": document.kind, "verified": profile is not None}
         row |= {"signer_expires": None, "note": None}
         if profile is not None:
-            row |= _verify(document, profile)
+            row |= _verify(document, documents[n + 1 : n + 2], profile)
         found.append(row | {"lines": [record.value for record in document.records]})
     return found
 
 
-def _verify(document: Document, profile: trust.VendorProfile) -> dict[str, Any]:
-    profiles = {profile.name: profile}
+def _verify(document: Document, behind: list[Document], profile: trust.VendorProfile) -> dict[str, Any]:
+    profiles, now = {profile.name: profile}, time.time()
     if document.kind == WITHDRAWN:
         trust.verify_withdrawn(document, profile)
         return {}
     if document.kind == INSTALL_REQUEST:
-        install.verify_install_request(document.text, profiles, trusted_now=time.time())
+        install.verify_install_request(document.text, profiles, trusted_now=now)
         return {}
     if document.kind == LICENSE_REQUEST:
         install.verify_license_request(document.text)
-        return {"note": "signed by the key that it names; no profile says whose that is"}
-    note = None
+        return {"note": _DEVICES_KEY}
+    if document.kind == RENEWAL_REQUEST:
+        verify_renewal_request(b"".join(each.text for each in (document, *behind)))
+        return {"note": _DEVICES_KEY}
+    if document.kind in (UNCHANGED, REFUSAL):
+        _, note = _old_or_new(lambda new: verify_answer(document, profiles, trusted_now=now, new=new))
+        return {"note": note}
+    file, note = _old_or_new(lambda new: run(trust.verify(document, profiles, trusted_now=now, new=new)))
+    return {"signer_expires": timestamp(file.signer_expires), "note": note}
+
+
+_DEVICES_KEY = "signed by the key that it names; no profile says whose that is"
+_T = TypeVar("_T")
+
+
+def _old_or_new(verify: Callable[[bool], _T]) -> tuple[_T, str | None]:
+    """What was verified, as new or else as taken in before, and a note on that."""
     try:
-        file = run(trust.verify(document, profiles, trusted_now=time.time(), new=True))
+        return verify(True), None
     except Refused as refused:
         if refused.error is not SIGNER_RETIRED:
             raise
         note = f"in force where it was imported in time; no device imports it anew. {refused.message}"
-        file = run(trust.verify(document, profiles, trusted_now=time.time(), new=False))
-    return {"signer_expires": timestamp(file.signer_expires), "note": note}
+        return verify(False), note
 
 
 def as_text(documents: list[dict[str, Any]]) -> Iterator[str]:
@@ -85,22 +106,59 @@ def as_text(documents: list[dict[str, Any]]) -> Iterator[str]:
             yield ""
         first, *rest = each["lines"]
         seq = f", seq {plain(first['seq'])}" if "seq" in first else ""
-        of = "for" if each["kind"] == LICENSE_REQUEST else "of"
+        of = "for" if each["kind"] in (LICENSE_REQUEST, RENEWAL_REQUEST) else "of"
         yield f"{each['kind']} {of} the vendor {plain(first.get('vendor'))}{seq}, issued {plain(first.get('issued'))}"
         yield "verified: every line" if each["verified"] else "NOT VERIFIED: name a vendor profile with --profile"
         if each["signer_expires"]:
             yield f"signing certificate: until {each['signer_expires'][:10]}"
         if each["note"]:
             yield f"note: {each['note']}"
+        if each["kind"] in _SAYS:
+            yield _SAYS[each["kind"]].format_map(_ANY | {name: plain(value) for name, value in first.items()})
         for name, value in first.items():
             if name == "device" and value is None:
                 yield "device: any"
             elif name == "renewal":
                 yield f"renewal: {renewal(value)}"
+            elif name in _TOLD:
+                yield from _TOLD[name](value)
             elif name not in ("licd", "type", "vendor", "seq", "issued", "lines") and value is not None:
                 yield f"{name}: {plain(value)}"
         for line in rest:
             yield from license_lines(line)
+
+
+# What a document is for, where its members alone do not say it.
+_SAYS = {
+    RENEWAL_REQUEST: "It asks for the renewal of the license file {file}, which follows.",
+    UNCHANGED: "The license file {file} stays in force as it is, and its next renewal counts from here.",
+    REFUSAL: "The vendor does not renew the license file {file}: its licenses count until {stops}, and no longer.",
+}
+
+_ANY = {"file": "?", "stops": "?"}  # an unverified document may lack them
+
+
+def _withdrawn_keys(value: Any) -> Iterator[str]:
+    """Of unverified lists, too."""
+    for entry in value if type(value) is list else [value]:
+        if type(entry) is dict and {"key#S256", "void"} == entry.keys():
+            how = "void: what it signed stops" if entry["void"] else "signs nothing new"
+            yield f"key {plain(entry['key#S256'])}: {how}"
+        else:
+            yield f"key: {plain(entry)}"
+
+
+def _usage(value: Any) -> Iterator[str]:
+    peaks = value.get("peaks") if type(value) is dict else None
+    if type(peaks) is not dict or not peaks:
+        yield f"usage: {'none' if peaks == {} else plain(value)}"
+        return
+    yield f"usage: the most seats at once, each day from {plain(value.get('from'))}"
+    for name, days in peaks.items():
+        yield f"      {plain(name)}: {' '.join(map(plain, days)) if type(days) is list else plain(days)}"
+
+
+_TOLD: dict[str, Callable[[Any], Iterator[str]]] = {"keys": _withdrawn_keys, "usage": _usage}
 
 
 def license_lines(line: dict[str, Any]) -> Iterator[str]:

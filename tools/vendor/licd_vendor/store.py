@@ -30,7 +30,6 @@ from sqlalchemy import (
     false,
     inspect,
     select,
-    text,
     update,
 )
 from sqlalchemy.engine import URL, make_url
@@ -39,16 +38,19 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from sqlalchemy.pool import NullPool
 
+from licd_vendor import upgrades
 from licd_vendor.keys import Failure
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = upgrades.NEWEST
 BUSY_S = 60  # how long a command waits for another one; each takes a fraction of a second
 SERVER_BUSY_S = 5  # and the server: who asks it waits half a minute at most, and is better told to come again
 SALT_BYTES = 16
 
 Id = Annotated[str, mapped_column(String(64))]  # an id as documents have it
 Stamp = Annotated[str, mapped_column(String(20))]  # a time as documents have it: it sorts, and needs no time zone
+Reason = Annotated[str, mapped_column(String(200))]  # as long as a refusal has room for
 Object = Annotated[dict[str, Any], mapped_column(JSON(none_as_null=True))]
+Usage = Annotated[dict[str, Any], mapped_column(JSON, deferred=True)]  # up to 64 KiB each, of hundreds of renewals
 # Up to a megabyte each, so read only where one is wanted.
 Document = Annotated[bytes, mapped_column(LargeBinary, deferred=True)]
 
@@ -76,11 +78,11 @@ class Customer(Base):
 
 
 # Which device holds which order now.
-_PLACES = Table(
+PLACES = Table(
     "places",
     Base.metadata,
     Column("order_id", ForeignKey("orders.id"), primary_key=True),
-    Column("device_id", ForeignKey("devices.id"), primary_key=True),
+    Column("device_id", ForeignKey("devices.id"), primary_key=True, index=True),
 )
 
 
@@ -98,10 +100,12 @@ class Order(Base):
     x: Mapped[Object | None]
     ended: Mapped[Stamp | None]  # by a person
     allow_weak: Mapped[bool] = mapped_column(server_default=false())  # devices that show too little of themselves
+    suspended: Mapped[Stamp | None]  # by a person, until he resumes it
+    suspended_reason: Mapped[Reason | None]
 
     customer: Mapped[Customer] = relationship()
     licenses: Mapped[list[License]] = relationship(back_populates="order", order_by="License.n")
-    devices: Mapped[list[Device]] = relationship(secondary=_PLACES, back_populates="orders", order_by="Device.id")
+    devices: Mapped[list[Device]] = relationship(secondary=PLACES, back_populates="orders", order_by="Device.id")
     install_requests: Mapped[list[InstallRequest]] = relationship(
         back_populates="order", order_by="InstallRequest.issued"
     )
@@ -178,21 +182,23 @@ class Device(Base):
 
     __tablename__ = "devices"
     id: Mapped[int] = mapped_column(primary_key=True)
-    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"), index=True)
     created: Mapped[Stamp]
-    key: Mapped[Id]
+    key: Mapped[Id] = mapped_column(index=True)
     fingerprint: Mapped[Object]
     weights: Mapped[Object]
     share: Mapped[int]
     moved_to: Mapped[int | None] = mapped_column(ForeignKey("devices.id"))
 
-    orders: Mapped[list[Order]] = relationship(secondary=_PLACES, back_populates="devices", order_by="Order.id")
+    orders: Mapped[list[Order]] = relationship(secondary=PLACES, back_populates="devices", order_by="Order.id")
     issues: Mapped[list[Issue]] = relationship(back_populates="device", order_by="Issue.seq")
 
 
 class Issue(Base):
-    """A license file as it was issued, and the license request it answers. `rehost`: see recognize.py; null if none.
+    """A license file as it was issued, and the request it answers. `rehost`: see recognize.py; null if none.
 
+    install_request_id: that of the license request; of a renewal, that of the file before it
+    request: of a renewal, its first line; behind that stood a file that is here
     replaced: percent of the hardware bound before; null where the device was bound anew, and the count begins
     """
 
@@ -210,7 +216,7 @@ class Issue(Base):
     install_request_id: Mapped[Id] = mapped_column(ForeignKey("install_requests.id"))
     request_id: Mapped[Id]
     request: Mapped[Document]
-    key: Mapped[Id]
+    key: Mapped[Id] = mapped_column(index=True)
     rehost: Mapped[str | None] = mapped_column(String(16))
     replaced: Mapped[int | None]
     weak: Mapped[bool]
@@ -225,8 +231,50 @@ class IssuedOrder(Base):
 
     __tablename__ = "issued_orders"
     issue_id: Mapped[Id] = mapped_column(ForeignKey("issues.id"), primary_key=True)
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True, index=True)
     rehosted: Mapped[bool]
+
+
+class Renewal(Base):
+    """A renewal request that was answered. Many of one device are forgotten from the oldest on: see renewing.py."""
+
+    __tablename__ = "renewals"
+    __table_args__ = (UniqueConstraint("device_id", "request_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
+    at: Mapped[float] = mapped_column(Double, index=True)
+    seq: Mapped[int]  # of the file that it was sent with
+    request_id: Mapped[Id]
+    fingerprint: Mapped[Object]
+    answer: Mapped[str] = mapped_column(String(16))  # the kind of document
+    usage: Mapped[Usage]
+
+    device: Mapped[Device] = relationship()
+
+
+class Alarm(Base):
+    """Two devices where there should be one, perhaps. While it is open, what happens again is counted in it.
+
+    seq: of the file that both have, or that the later request came with; later_seq: that was in use before, if another
+    before, at, last: times of the request that it contradicts, of the first that did, and of the newest
+    differs: the factors of which each shows something that the other lacks; or "key"
+    matches: it would have been taken for the same device, repaired
+    """
+
+    __tablename__ = "alarms"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"), index=True)
+    seq: Mapped[int]
+    later_seq: Mapped[int | None]
+    before: Mapped[Stamp]
+    at: Mapped[Stamp]
+    last: Mapped[Stamp]
+    times: Mapped[int]
+    differs: Mapped[list[str]] = mapped_column(JSON)
+    matches: Mapped[bool]
+    closed: Mapped[Stamp | None]  # by a person
+
+    device: Mapped[Device] = relationship()
 
 
 # --- opening it -------------------------------------------------------------------------------------------------
@@ -341,8 +389,10 @@ def _prepare_once(engine: Engine, shown: str, vendor: str) -> None:
         if Store.__tablename__ not in there:
             raise Failure(f"The database {shown} holds something else.", "Name an empty one, or none for a new file.")
         version = session.scalar(select(Store.version))
-        if version == 1 and session.scalar(select(Store.vendor)) == vendor:
-            _upgrade(session)
+        if version in upgrades.OLDER and session.scalar(select(Store.vendor)) == vendor:
+            Base.metadata.create_all(session.connection())  # the new tables
+            upgrades.upgrade(session, version)
+            session.execute(update(Store).values(version=SCHEMA_VERSION))
             version = SCHEMA_VERSION
         if version != SCHEMA_VERSION:
             raise Failure(
@@ -355,15 +405,6 @@ def _prepare_once(engine: Engine, shown: str, vendor: str) -> None:
                 f"The database {shown} is of the vendor {ours}; the keys are of {vendor}.",
                 "Name the folder of that vendor with --dir, or another --database.",
             )
-
-
-def _upgrade(session: Session) -> None:
-    """What version 2 has and version 1 had not."""
-    Base.metadata.create_all(session.connection())  # the new tables
-    session.execute(text("ALTER TABLE orders ADD COLUMN allow_weak BOOLEAN DEFAULT FALSE NOT NULL"))
-    session.execute(text("ALTER TABLE install_requests ADD COLUMN code_id INTEGER REFERENCES codes (id)"))
-    session.execute(text("CREATE UNIQUE INDEX install_requests_code_id ON install_requests (code_id)"))
-    session.execute(update(Store).values(version=SCHEMA_VERSION))
 
 
 def lock(session: Session, customer: str) -> None:

@@ -7,14 +7,11 @@ like are extras, and who keeps no books needs them not.
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 
 from licd.device.fingerprint import DEFAULT_SHARE, FACTORS
-from licd.license.lines import an_id
 from licd_vendor import output, passphrase
-from licd_vendor.keys import Failure
+from licd_vendor.arguments import add_json, an_id_argument, later, number
 from licd_vendor.recognize import ANY, MANY
 
 
@@ -23,7 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     orders = commands.add_parser("order", help="keep orders").add_subparsers(required=True, metavar="COMMAND")
     new = orders.add_parser("new", help="take in an order")
     new.add_argument("description", type=Path, nargs="?", metavar="DESCRIPTION.json", help="licenses, as for sign")
-    new.add_argument("--customer", type=_id, required=True, metavar="ID", help="an opaque id of the customer: no name")
+    new.add_argument(
+        "--customer", type=an_id_argument, required=True, metavar="ID", help="an opaque id of the customer: no name"
+    )
     new.add_argument(
         "--license",
         action="append",
@@ -31,40 +30,63 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a license: NAME[,seats=N][,uncounted][,expires=DATE][,versions=V] ...; once for each",
     )
     new.add_argument(
-        "--devices", type=_number(1), default=1, metavar="N", help="for so many devices (default: %(default)s)"
+        "--devices", type=number(1), default=1, metavar="N", help="for so many devices (default: %(default)s)"
     )
     new.add_argument(
         "--rehosts",
-        type=_number(0),
+        type=number(0),
         default=3,
         metavar="N",
         help="may be moved so many times (default: %(default)s)",
     )
     new.add_argument("--allow-weak", action="store_true", help="also for devices that show too little of themselves")
-    new.set_defaults(run=_later("order_new"))
+    _add_renewal(new, "default: none, or as described")
+    new.set_defaults(run=later("order_new"))
 
     listing = orders.add_parser("list", help="list orders")
-    listing.add_argument("--customer", type=_id, metavar="ID", help="of this customer only")
-    _add_json(listing)
-    listing.set_defaults(run=_later("order_list"))
+    listing.add_argument("--customer", type=an_id_argument, metavar="ID", help="of this customer only")
+    add_json(listing)
+    listing.set_defaults(run=later("order_list"))
 
     showing = orders.add_parser("show", help="show an order, its licenses and devices")
     _add_order(showing)
-    _add_json(showing)
-    showing.set_defaults(run=_later("order_show"))
+    add_json(showing)
+    showing.set_defaults(run=later("order_show"))
 
     setting = orders.add_parser("set", help="change what an order allows")
     _add_order(setting)
-    setting.add_argument("--devices", type=_number(1), metavar="N", help="for so many devices")
-    setting.add_argument("--rehosts", type=_number(0), metavar="N", help="may be moved so many times")
+    setting.add_argument("--devices", type=number(1), metavar="N", help="for so many devices")
+    setting.add_argument("--rehosts", type=number(0), metavar="N", help="may be moved so many times")
     weak = setting.add_mutually_exclusive_group()
     weak.add_argument("--allow-weak", action="store_true", default=None, help="also for devices that show too little")
     weak.add_argument("--refuse-weak", action="store_false", dest="allow_weak", default=None, help="not for those")
-    setting.set_defaults(run=_later("order_set"))
+    _add_renewal(setting, "default: as it is")
+    setting.add_argument(
+        "--license",
+        action="append",
+        metavar="CHANGE",
+        help="change a license: NAME or id[,seats=N][,expires=DATE or none] ...; once for each",
+    )
+    setting.add_argument("--add-license", action="append", metavar="LICENSE", help="one more, as for order new")
+    setting.add_argument("--remove-license", action="append", metavar="NAME", help="one less, by its name or id")
+    setting.set_defaults(run=later("order_set"))
 
     ending = orders.add_parser("end", help="issue nothing more for an order")
     _add_order(ending)
-    ending.set_defaults(run=_later("order_end"))
+    ending.set_defaults(run=later("order_end"))
+
+    opening = orders.add_parser("reopen", help="take back that an order was ended")
+    _add_order(opening)
+    opening.set_defaults(run=later("order_reopen"))
+
+    suspending = orders.add_parser("suspend", help="issue nothing for an order until it is resumed")
+    _add_order(suspending)
+    suspending.add_argument("--reason", type=_reason, metavar="TEXT", help="why; the devices' users are told, too")
+    suspending.set_defaults(run=later("order_suspend"))
+
+    resuming = orders.add_parser("resume", help="take back that an order was suspended")
+    _add_order(resuming)
+    resuming.set_defaults(run=later("order_resume"))
 
     _add_codes(commands)
 
@@ -75,20 +97,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     asking.add_argument("--weights", type=_weights, metavar="FACTOR=N,...", help="ask for these factors only")
     asking.add_argument(
         "--share",
-        type=_number(1, 100),
+        type=number(1, 100),
         default=DEFAULT_SHARE,
         metavar="PERCENT",
         help="so much of the weight must be kept (default: %(default)s)",
     )
     passphrase.add_options(asking)
-    asking.set_defaults(run=_later("install_request_new"))
+    asking.set_defaults(run=later("install_request_new"))
 
     issuing = commands.add_parser("issue", help="answer a license request with a license file")
     issuing.add_argument("request", type=Path, metavar="REQUEST")
     output.add_option(issuing)
     issuing.add_argument(
         "--rehost",
-        type=_number(1),
+        type=number(1),
         nargs="?",
         const=ANY,
         metavar="DEVICE",
@@ -101,20 +123,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     issuing.add_argument("--weak", action="store_true", help="even if the device shows too little of its hardware")
     passphrase.add_options(issuing)
-    issuing.set_defaults(run=_later("issue"))
+    issuing.set_defaults(run=later("issue"))
 
     again = commands.add_parser("reissue", help="give out a document again, the same bytes")
-    again.add_argument("document", type=_id, metavar="ID", help="its id; history shows it")
+    again.add_argument("document", type=an_id_argument, metavar="ID", help="its id; history shows it")
     output.add_option(again)
-    again.set_defaults(run=_later("reissue"))
+    again.set_defaults(run=later("reissue"))
 
     history = commands.add_parser("history", help="list all that was issued")
     of = history.add_mutually_exclusive_group()
-    of.add_argument("--customer", type=_id, metavar="ID", help="to this customer")
-    of.add_argument("--device", type=_number(1), metavar="DEVICE", help="for this device")
-    of.add_argument("--order", type=_number(1), metavar="ORDER", help="for this order")
-    _add_json(history)
-    history.set_defaults(run=_later("history"))
+    of.add_argument("--customer", type=an_id_argument, metavar="ID", help="to this customer")
+    of.add_argument("--device", type=number(1), metavar="DEVICE", help="for this device")
+    of.add_argument("--order", type=number(1), metavar="ORDER", help="for this order")
+    add_json(history)
+    history.set_defaults(run=later("history"))
     _add_serve(commands)
 
 
@@ -123,21 +145,21 @@ def _add_codes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     new = codes.add_parser("new", help="make an activation code for devices of an order")
     _add_order(new)
     new.add_argument(
-        "--expires-days", type=_number(1, 3650), default=90, metavar="N", help="for so long (default: %(default)s)"
+        "--expires-days", type=number(1, 3650), default=90, metavar="N", help="for so long (default: %(default)s)"
     )
     new.add_argument(
-        "--devices", type=_number(1), default=1, metavar="N", help="for so many devices (default: %(default)s)"
+        "--devices", type=number(1), default=1, metavar="N", help="for so many devices (default: %(default)s)"
     )
-    new.set_defaults(run=_later("code_new", "online_desk"))
+    new.set_defaults(run=later("code_new", "online_desk"))
 
     listing = codes.add_parser("list", help="list the codes of an order; not the codes themselves")
     _add_order(listing)
-    _add_json(listing)
-    listing.set_defaults(run=_later("code_list", "online_desk"))
+    add_json(listing)
+    listing.set_defaults(run=later("code_list", "online_desk"))
 
     ending = codes.add_parser("end", help="issue nothing more for a code")
-    ending.add_argument("code", type=_number(1), metavar="ID", help="its number; code list shows it")
-    ending.set_defaults(run=_later("code_end", "online_desk"))
+    ending.add_argument("code", type=number(1), metavar="ID", help="its number; code list shows it")
+    ending.set_defaults(run=later("code_end", "online_desk"))
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -152,7 +174,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     serving.add_argument("--access-log", type=Path, metavar="FILE", help="a line a request; default: standard error")
     passphrase.add_options(serving)
-    serving.set_defaults(run=_later("serve", "online_desk"))
+    serving.set_defaults(run=later("serve", "online_desk"))
 
 
 def _place(text: str) -> str:
@@ -162,31 +184,25 @@ def _place(text: str) -> str:
     return text
 
 
+def _add_renewal(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    parser.add_argument(
+        "--renewal",
+        metavar="RENEWAL",
+        help=f"none, or optional or required[,every=DAYS][,grace=DAYS] ({otherwise})",
+    )
+
+
 def _add_order(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("order", type=_number(1), metavar="ORDER", help="the order's number")
+    parser.add_argument("order", type=number(1), metavar="ORDER", help="the order's number")
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+MAX_REASON = 120  # characters: it stands in a refusal of at most 200, with words around it
 
 
-def _id(text: str) -> str:
-    try:
-        return str(an_id(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-_MOST = 2**31 - 1  # what every database has as an integer
-
-
-def _number(least: int, most: int = _MOST) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if text.isascii() and text.isdigit() and least <= int(text[:10]) <= most and len(text) <= 10:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"must be a number from {least}" + (f" to {most}" if most < _MOST else ""))
-
-    return number
+def _reason(text: str) -> str:
+    if 0 < len(text) <= MAX_REASON and text.isprintable() and text.strip() == text:
+        return text
+    raise argparse.ArgumentTypeError(f"must be 1 to {MAX_REASON} printable characters")
 
 
 def _weights(text: str) -> dict[str, int]:
@@ -196,26 +212,5 @@ def _weights(text: str) -> dict[str, int]:
         if factor not in FACTORS or factor in weights:
             why = "stands twice" if factor in weights else f"is none of: {', '.join(FACTORS)}"
             raise argparse.ArgumentTypeError(f"the factor {factor!a} {why}")
-        weights[factor] = _number(1, 1000)(weight)
+        weights[factor] = number(1, 1000)(weight)
     return weights
-
-
-_EXTRA = {"sqlalchemy": "SQLAlchemy", "flask": "Flask", "waitress": "waitress", "cheroot": "cheroot"}
-
-
-def _later(name: str, module: str = "desk") -> Callable[[argparse.Namespace], int]:
-    """The function of this module with this name, imported when it is called."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        try:
-            command: Callable[[argparse.Namespace], int]
-            command = getattr(importlib.import_module(f"licd_vendor.{module}"), name)
-            return command(arguments)
-        except ModuleNotFoundError as error:
-            missing = _EXTRA.get((error.name or "").partition(".")[0])
-            if missing is None:
-                raise
-            hint = "Install it: pip install 'licd[vendor]'. The commands init, sign and show work without."
-            raise Failure(f"This command needs {missing}, which is not installed.", hint) from None
-
-    return run
