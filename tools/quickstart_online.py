@@ -1,101 +1,16 @@
-"""The story of tools/quickstart --online: the same over the network, by install request and by code, over real TLS."""
+"""The story of tools/quickstart --online: the same over the network, by install request and by code, and renewed."""
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import re
-import shlex
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import NameOID
-from quickstart import BIN, PLAY, Failed, Shop, check, run, socket_path, step
-
-HOST = "127.0.0.1"
-VENDOR = ("licd-vendor", "--dir", "vendor")
-START_S = 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def certificate() -> None:
-    """tls.pem and tls.key for this host; the certificate is its own issuer, so it is also what --ca trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "licenses of acme, to play with")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
-        .sign(key, SHA256())
-    )
-    (PLAY / "tls.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (PLAY / "tls.key").write_bytes(secret)
-
-
-class Server:
-    """licd-vendor serve."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        listen = f"{HOST}:{self.port}"
-        words = [
-            "serve",
-            "--listen",
-            listen,
-            "--tls-cert",
-            "tls.pem",
-            "--tls-key",
-            "tls.key",
-            "--access-log",
-            "access.log",
-        ]
-        print("   $", shlex.join([*VENDOR, *words]), "&", flush=True)
-        self.process = subprocess.Popen([BIN / VENDOR[0], *VENDOR[1:], *words], cwd=PLAY)
-        until = time.monotonic() + START_S
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex((HOST, self.port)) == 0:
-                    return
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise Failed("licd-vendor serve did not start")
-            time.sleep(0.05)
-
-    def end(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+from quickstart import PLAY, Failed, Shop, check, run, socket_path, step
+from quickstart_renewal import renewal
+from quickstart_server import HOST, VENDOR, Server, certificate, free_port
 
 
 def vendor(port: int) -> None:
@@ -117,6 +32,8 @@ def order(customer: str, shop: Shop) -> str:
         "kso.scan,seats=3",
         "--license",
         "kso.report,uncounted",
+        "--renewal",
+        "required,every=30,grace=14",
     ]
     if shop.ask("fingerprint")["weak"]:
         print("   This machine shows fewer than two strong factors of different kinds: the order has to allow that.")
@@ -127,7 +44,8 @@ def order(customer: str, shop: Shop) -> str:
     return found[1]
 
 
-def by_install_request(shop: Shop) -> None:
+def by_install_request(shop: Shop) -> str:
+    """The number of the order whose licenses the shop has then."""
     number = order("shop-17", shop)
     run(*VENDOR, "install-request", "new", number, "-o", "install.licd")
     step("The installer has the install request as a file; one command does the rest")
@@ -136,6 +54,7 @@ def by_install_request(shop: Shop) -> None:
     check(shop.ask("fingerprint")["vendors"][0]["standing"] == "same", "the licenses are bound to this device")
     step("The same command again changes nothing: whatever interrupts it, it can be run again")
     shop.cli("activate", "--install-request", "install.licd", "--ca", "tls.pem")
+    return number
 
 
 def by_code(first: Shop) -> Shop:
@@ -173,11 +92,13 @@ def main() -> int:
         server.start()
         step("On the device licd starts; it has no network itself: licd-cli asks the vendor's server for it")
         shop.start()
-        by_install_request(shop)
+        number = by_install_request(shop)
         other = by_code(shop)
-        step("What the vendor has on record, and what its server wrote of all this")
+        step("What the vendor has on record")
         issued = run(*VENDOR, "history")
         check(len(re.findall("license file|license-file", issued)) == 2, "two license files were issued, no more")
+        renewal(shop, server, number)
+        step("What the vendor's server wrote of all this")
         print("     " + (PLAY / "access.log").read_text().rstrip().replace("\n", "\n     "))
         step("A tidy end: SIGTERM")
         check(server.end() == 0, "licd-vendor serve stopped with status 0")
