@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import licd
-from licd.cli import output
+from licd.cli import completion, completion_shells, output
 from licd.cli.commands import COMMANDS
 from licd.cli.problems import (
     BAD_USAGE,
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     output.prepare()
     try:
-        status = _run(words)
+        status = completion.complete(_parser(), words[1:]) if words[:1] == [completion.REQUEST] else _run(words)
         sys.stdout.flush()
         return status
     except SystemExit as end:  # argparse, after --help and --version
@@ -87,8 +87,8 @@ def _carry_out(args: argparse.Namespace) -> int:
             raise
         raise ProtocolError(f"an unexpected answer ({type(error).__name__}: {error})") from error
     for error_map in failures:
-        output.complain(error_map)
-    return max((status_of(error_map.get("code")) for error_map in failures), default=DONE)
+        command.tell(error_map)
+    return max((status_of(error_map.get("code"), error_map.get("name")) for error_map in failures), default=DONE)
 
 
 # --- the command line ----------------------------------------------------------------------------------------
@@ -121,7 +121,22 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if args.command == "activate" and args.install_request is not None and (args.code or args.vendor is not None):
         reason = "An install request takes the place of the code, and names its vendor"
         raise Problem(BAD_USAGE, reason=reason, command=f"{PROG} activate")
+    if args.command == "renew":
+        _settle_renew(args)
     return args
+
+
+def _settle_renew(args: argparse.Namespace) -> None:
+    """The command is the one of four that the options ask for."""
+    ways = {"--due": args.due, "--export": args.output is not None, "--import": args.answer is not None}
+    way = next((way for way, wanted in ways.items() if wanted), None)
+    if way == "--import" and args.vendor is not None:
+        raise Problem(BAD_USAGE, reason="An answer names its vendor itself", command=f"{PROG} renew")
+    if way in ("--export", "--import") and args.ca is not None:
+        raise Problem(BAD_USAGE, reason="By file no server is asked, so there is no --ca", command=f"{PROG} renew")
+    if args.output == "-":
+        args.output = None
+    args.command = "renew" if way is None else f"renew {way}"
 
 
 def _check_lease_meant(args: argparse.Namespace) -> None:
@@ -162,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_requests(add, commands)
     _add_activate(add, commands)
+    _add_renew(add, commands)
     _add_fingerprint(add, add(commands, "fingerprint", "what this device is known by, and how much of it may change"))
 
     acquire = add(commands, "acquire", "take seats of a license for a holder; the same holder gets the same lease back",
@@ -189,6 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("method", metavar="METHOD")
     call.add_argument("arguments", metavar="key=value", nargs="*", default=[])
     call.set_defaults(words="arguments")
+
+    script = add(commands, "completion", "print the script by which a shell completes the words of licd-cli")
+    script.add_argument("shell", metavar="SHELL", choices=completion_shells.SHELLS, help="bash, zsh or fish")
     return parser
 
 
@@ -242,6 +261,21 @@ def _add_activate(add: Any, commands: Any) -> None:
     activate.add_argument("--ca", metavar="FILE",
                           help="trust these certificates (PEM) for TLS, not the system's")  # fmt: skip
     activate.set_defaults(words="code")
+
+
+def _add_renew(add: Any, commands: Any) -> None:
+    renew = add(commands, "renew", "have licenses renewed by their vendors, over the network or by file",
+                epilog="Interrupted, it can be run again. An answer of a vendor's server may take 30 seconds, or "
+                "--timeout.")  # fmt: skip
+    renew.add_argument("--vendor", metavar="V", help="only by this one")
+    way = renew.add_mutually_exclusive_group()
+    way.add_argument("--due", action="store_true", help="only what is due, as a timer does: silent if nothing is")
+    way.add_argument("--export", dest="output", metavar="FILE",
+                     help="write the document to send to the vendor; - for standard output")  # fmt: skip
+    way.add_argument("--import", dest="answer", metavar="FILE",
+                     help="take in what the vendor sent back; - for standard input")  # fmt: skip
+    renew.add_argument("--ca", metavar="FILE",
+                       help="trust these certificates (PEM) for TLS, not the system's")  # fmt: skip
 
 
 def _add_fingerprint(add: Any, parent: argparse.ArgumentParser) -> None:
