@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from licd.cli import activate_commands, problems
 from licd.cli import main as cli
-from licd.daemon import clients, config, connection, installed, main, methods, notify, reload, state
+from licd.cli import problems, vendor_server
+from licd.daemon import clients, config, connection, delivery, main, methods, notify, reload, renewal_methods, state
+from licd.daemon import renewing as courses
 from licd.device import clock
 from licd.device.fingerprint import DEFAULT_SHARE
-from licd.license import document, signer, trust, versions
+from licd.license import document, lines, renewal, schedule, signer, terms, trust, versions
 from licd.rpc import client, errors, wire
-from licd.seats import journal, ledger
-from licd_vendor import keys, sign
+from licd.seats import journal, ledger, usage
+from licd_vendor import keys, pacing, renewing, sign, store_commands, written
 from tests.support import mdoc
 from tests.support.mdoc import MAN, items, listed, section, source, subsections, text, with_macro
 from tests.support.wording import commands, head, phrase
@@ -60,6 +61,9 @@ def text_of(page: str) -> str:
     return (MAN / page).read_text("utf-8")
 
 
+# The first moment at which a refused device asks again, and the last, in hours.
+ASKED_AGAIN_H = ((1 - schedule.RETRY_SPREAD) * schedule.LAST_RETRY_S / 3600, schedule.LAST_RETRY_S / 3600)
+
 NUMBERS = {
     "licd.8": [
         f"after {state.LOOK_AGAIN_S:g} seconds",
@@ -70,12 +74,15 @@ NUMBERS = {
         f"at most {clock.BUDGET_S / 86400:g} days of running",
         f"at most {clock.RECORD_INTERVAL_S / 60:g} minutes",
         f"at most {journal.MAX_KEPT_ASIDE} of them",
+        f"has run for {schedule.RUNNING_S / 3600:g} hours",
+        f"for at most {usage.MAX_DAYS} days, and fewer",
+        f"in status for {courses.LESS_NOTICE_S / 86400:g} days",
     ],
     "licd.conf.5": [f"Administrators get {clients.ADMIN_SPARE} more"],
     "licd-cli.1": [
         f"else {client.DEFAULT_SOCKET}",
-        f"vendor's server {activate_commands.TIMEOUT_S:g}.",
-        f"busy for at most {activate_commands.MAX_PAUSE_S} seconds",
+        f"vendor's server {vendor_server.TIMEOUT_S:g}.",
+        f"busy for at most {vendor_server.MAX_PAUSE_S} seconds",
     ],
     "licd-rpc.7": [
         f"listens on a Unix stream socket, {config.Config().socket}",
@@ -95,10 +102,18 @@ NUMBERS = {
         f"At most {document.MAX_DEPTH} levels",
         f"1 to {signer.MAX_CHAIN} certificates",
         f"over at most {signer.MAX_CHAIN} certificates",
+        f"{document.MAX_RENEWAL_BYTES} bytes A renewal request with",
+        f"At most {lines.MAX_PERIODS} different ones in a file.",
+        f"{schedule.RUNNING_S / 3600:g} hours of running",
+        f"an array of 1 to {renewal.MAX_DAYS} days",
+        f"at most {renewal.MAX_NAMES} licenses",
+        f"again after {schedule.FIRST_RETRY_S / 3600:g} hours",
+        f"heeded for up to {schedule.MAX_RETRY_AFTER_S / 86400:g} days",
         f"RSA with {signer.MIN_RSA_BITS} to {signer.MAX_RSA_BITS} bits",
         f"one purpose {signer.SIGNING_PURPOSE.dotted_string} and",
         f"at most {trust.RETIRED_AFTER_S // 86400} days ago",
-        f"more than {installed.CLOCK_TOLERANCE_S // 3600} hours behind",
+        "asks again after {:g} to {:g} hours".format(*ASKED_AGAIN_H),
+        f"more than {delivery.CLOCK_TOLERANCE_S // 3600} hours behind",
         f"up to {versions.MAX_CONDITIONS} conditions",
         f"a share of {DEFAULT_SHARE}.",
     ],
@@ -106,6 +121,13 @@ NUMBERS = {
         f"valid for {keys.ROOT_YEARS} years, the signing certificate for {keys.SIGNER_YEARS} years",
         f"RSA with {keys.new_key('rsa').key_size} bits",
         f"ended over {trust.RETIRED_AFTER_S // 86400} days ago",
+        f"where left out, {written.EVERY_DAYS} and {written.GRACE_DAYS}.",
+        f"1 to {store_commands.MAX_REASON} printable characters",
+        f"the last {renewing.MAX_KEPT} renewals",
+        f"had {renewing.MAX_A_DAY} answers within a day",
+        f"Up to {pacing.FREE} renewals in 24 hours, or up to {pacing.CALM} times the mean",
+        f"from {pacing.MIN_WAIT_S // 3600} hours to {pacing.MAX_WAIT_S // 86400} days ahead",
+        f"up to {pacing.CEILING} times the mean",
     ],
 }
 
@@ -119,7 +141,12 @@ def test_a_number_in_the_text_is_the_code_s(page: str, words: str) -> None:
 # --- licd-rpc(7) --------------------------------------------------------------------------------------------
 
 METHOD_SECTIONS = subsections(section(RPC, "METHODS"))
-WHO = {methods.ANY: "any peer", methods.CLIENT: "clients", methods.ADMIN: "administrators"}
+WHO = {
+    methods.ANY: "any peer",
+    methods.CLIENT: "clients",
+    methods.COURIER: "couriers",
+    methods.ADMIN: "administrators",
+}
 
 
 def test_the_manual_lists_exactly_the_methods_of_the_table() -> None:
@@ -136,6 +163,50 @@ def test_a_method_s_section_says_who_may_call_it(method: methods.Method) -> None
 def test_a_method_s_arguments_are_listed_with_type_bounds_and_default(method: methods.Method) -> None:
     entries = {item.head: listed(item) for item in with_macro(METHOD_SECTIONS[method.name], "Fa")}
     assert entries == {param.name: (f"{phrase(param.check)}.", default_of(param)) for param in method.params}
+
+
+@pytest.mark.parametrize("method", ["license.check", "license.list"])
+def test_the_manual_lists_exactly_the_states_of_a_license_the_best_first(method: str) -> None:
+    head = {"license.check": "state", "license.list": "licenses[].state"}[method]
+    (entry,) = [item for item in with_macro(METHOD_SECTIONS[method], "Va") if item.head == head]
+    assert literals(entry) == list(terms._RANK)
+
+
+def test_the_manual_lists_exactly_the_warnings_that_come_with_a_seat() -> None:
+    (entry,) = [item for item in with_macro(METHOD_SECTIONS["seat.acquire"], "Va") if item.head == "warnings"]
+    assert literals(entry) == [state.GRACE, state.DEVICE_CHANGED, state.RENEWAL_DUE]
+
+
+@pytest.mark.parametrize(
+    ("head", "values"),
+    [
+        ("vendors[].need", [schedule.NONE, schedule.OPTIONAL, schedule.REQUIRED]),
+        ("vendors[].why", [schedule.NEVER, schedule.NOT_DUE, schedule.DUE, schedule.FAILED, schedule.REFUSED]),
+        ("vendors[].last", [courses.RENEWED, courses.UNCHANGED, courses.REFUSED]),
+    ],
+)
+def test_the_manual_lists_exactly_the_words_of_a_plan(head: str, values: list[str]) -> None:
+    (entry,) = [item for item in with_macro(METHOD_SECTIONS["renewal.plan"], "Va") if item.head == head]
+    assert literals(entry) == values
+
+
+def test_the_manual_lists_exactly_the_outcomes_of_a_report() -> None:
+    outcomes = {renewal_methods.ALREADY, renewal_methods.NOTED}
+    outcomes |= {courses.RENEWED, courses.UNCHANGED, courses.REFUSED}
+    (entry,) = [item for item in with_macro(METHOD_SECTIONS["renewal.report"], "Va") if item.head == "outcome"]
+    assert set(literals(entry)) == outcomes
+
+
+def test_the_manual_lists_exactly_the_roles() -> None:
+    (entry,) = [item for item in with_macro(METHOD_SECTIONS["server.hello"], "Va") if item.head == "roles"]
+    assert set(literals(entry)) == {methods.CLIENT, methods.COURIER, methods.ADMIN}
+    described = section(section(RPC, "DESCRIPTION"), "Who may do what")
+    assert [item.head for item in items(described)] == ["client", "courier", "administrator"]
+
+
+def literals(item: mdoc.Item) -> list[str]:
+    """The words that an entry sets in literal type, in order."""
+    return [word for line in item.lines if line.startswith(".Li ") for word in line.split()[1:] if word not in ",.:;"]
 
 
 def default_of(param: methods.Param) -> str:
@@ -191,13 +262,16 @@ def test_the_manual_says_which_keys_only_a_restart_changes() -> None:
     assert {item.head for item in entries if "Only a restart changes it." in item.lines} == set(reload._FIXED)
 
 
-def test_the_example_configuration_is_accepted(tmp_path: Path) -> None:
-    (example,) = mdoc.displays(section(source("licd.conf.5"), "EXAMPLES"))
-    group = Path("/etc/group").read_text().split(":")[0]  # one that this machine has
-    path = tmp_path / "licd.conf"
-    path.write_text(re.sub(r"(_group = ).*", rf"\g<1>{group}", example))
-    loaded = config.load(path, {}, {})
-    assert (loaded.socket_group, loaded.admin_group, loaded.max_connections_per_user) == (group, group, 16)
+def test_the_example_configurations_are_accepted(tmp_path: Path) -> None:
+    packaged, by_hand = mdoc.displays(section(source("licd.conf.5"), "EXAMPLES"))
+    groups = re.findall(r"(?m)^([a-z-]+):", Path("/etc/group").read_text())[:3]  # some that this machine has
+    for example, group in ((packaged, None), (by_hand, groups[0])):
+        named = [each for each in (group, *groups[1:]) if each is not None]
+        path = tmp_path / "licd.conf"
+        path.write_text(re.sub(r"(?<=_group = ).*", "{}", example).format(*named))
+        loaded = config.load(path, {}, {})
+        assert [loaded.socket_group, loaded.admin_group, loaded.courier_group] == [group, *groups[1:]]
+        assert loaded.max_connections_per_user == 16
 
 
 # --- licd(8) ------------------------------------------------------------------------------------------------
@@ -220,7 +294,7 @@ def test_the_manual_lists_exactly_the_environment_that_licd_reads() -> None:
     read = {"NOTIFY_SOCKET"}  # by sdnotify
     for module in Path(notify.__file__).parent.glob("*.py"):
         read |= set(re.findall(r'"([A-Z]+_[A-Z_]+)"', module.read_text("utf-8")))
-    read.remove(state.DEVICE_CHANGED)
+    read -= {state.DEVICE_CHANGED, state.RENEWAL_DUE}
     entries = with_macro(section(LICD, "ENVIRONMENT"), "Ev")
     assert {name for item in entries for name in item.head.split(", ")} == read
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from licd.device.fingerprint import DEFAULT_SHARE, DEFAULT_WEIGHTS, FOUND, Reading, fingerprint, tag_key
-from licd.license import document, trust
+from licd.license import document, install, trust
 from licd.license.binding import Binding
+from licd.license.dates import day, later, timestamp
 from licd.license.install import sign_license_request, verify_install_request, verify_license_request
+from licd.license.lines import LicenseFile
+from licd.license.renewal import RenewalRequest, sign_renewal_request, verify_answer, verify_renewal_request
 from licd.rpc.client import CallError
 from tests.support import machines, mdoc, pki, transcript
 from tests.support.daemon import Daemon
@@ -79,7 +83,10 @@ def test_the_commands_that_the_readme_names_are_there() -> None:
     commands = re.findall(r"(?ms)^```sh\n(.*?)^```$", README.read_text("utf-8"))
     words = [line.split() for block in commands for line in block.splitlines()]
     assert ["tools/quickstart"] in words
+    on_a_device = "".join(mdoc.displays(section(source("licd.8"), "INSTALLATION"))).splitlines()  # and played as such
     for command, *arguments in words:
+        if " ".join([command, *arguments]) in on_a_device:
+            continue
         path = CHECKOUT / command
         assert command == ".venv/bin/python" or (path.is_file() and path.stat().st_mode & 0o111)
         for argument in arguments:
@@ -92,6 +99,13 @@ def test_every_folder_in_the_readme_is_there_and_every_package_is_in_it() -> Non
     assert all((CHECKOUT / row).is_dir() for row in rows)
     packages = {f"licd/{path.parent.name}" for path in (CHECKOUT / "licd").glob("*/__init__.py")}
     assert packages <= set(rows)
+
+
+def test_the_readme_shows_what_the_simulation_of_renewals_prints() -> None:
+    (shown,) = re.findall(r"(?ms)^```text\n(.*?)^```$", README.read_text("utf-8"))
+    command = [sys.executable, str(CHECKOUT / "tools/bench/renewals_report.py"), "down"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert printed.strip("\n") == shown.strip("\n")
 
 
 # --- the exchange in bytes ----------------------------------------------------------------------------------
@@ -177,7 +191,8 @@ def test_neovim_gets_a_lease_as_shown(shop: Daemon, page: str, tmp_path: Path) -
 
 # --- results ------------------------------------------------------------------------------------------------
 
-WAS = {"was", "will_be", "reason", "error"}  # maps or nil that the manual describes as one
+# Maps or nil that the manual describes as one.
+WAS = {"was", "will_be", "reason", "error", "last", "refused", "refusal"}
 
 
 def paths(value: Any, at: str = "") -> Iterator[str]:
@@ -212,6 +227,9 @@ def answers(shop: Daemon) -> dict[str, list[Any]]:
             "install.import": [client.call("install.import", document=VENDOR.install_request(weights=DEFAULT_WEIGHTS))],
             "install.request": [request],
             "device.fingerprint": [client.call("device.fingerprint", without=["disk"])],
+            "renewal.plan": [client.call("renewal.plan")],
+            "renewal.request": [client.call("renewal.request")],
+            "renewal.report": [client.call("renewal.report", document=bound_file(shop, seq=2))],
         }
 
 
@@ -249,8 +267,28 @@ def bound_file(daemon: Daemon, **more: Any) -> bytes:
 @needs_umockdev
 def test_the_manual_lists_exactly_the_members_of_every_result(server: Daemon) -> None:
     real = {method: {path for each in given for path in paths(each)} for method, given in answers(server).items()}
+    files = {path for path in real["license.import"] if path.startswith("files[]")}  # described there
+    assert files < real["renewal.report"]
+    real["renewal.report"] = real["renewal.report"] - files | {"files"}
     sections = subsections(section(RPC, "METHODS"))
     assert {name: {i.head for i in items(body) if i.macro == "Va"} for name, body in sections.items()} == real
+
+
+def test_the_maps_of_a_plan_have_the_members_that_the_manual_lists(tmp_path: Path) -> None:
+    vendor = pki.Vendor()
+    with Daemon(tmp_path) as daemon:
+        vendor.write_profile(daemon.vendors)
+        daemon.start()
+        daemon.call("license.import", document=vendor.license_file())
+        request = verify_renewal_request(daemon.call("renewal.request")["document"].encode())
+        now = timestamp(time.time())
+        reported = daemon.call("renewal.report", document=vendor.refusal(request, issued=now))
+        (row,) = daemon.call("renewal.plan")["vendors"]
+    assert row["refused"] == reported["refusal"]
+    entries = {item.head: item for item in items(subsections(section(RPC, "METHODS"))["renewal.plan"])}
+    for member in ("last", "refused"):
+        first = " ".join(entries[f"vendors[].{member}"].lines).partition(" :")[0]
+        assert row[member].keys() == set(re.findall(r"Va (\w+)", first)), member
 
 
 @needs_umockdev
@@ -275,7 +313,7 @@ def test_an_error_on_the_wire_has_the_members_that_the_manual_lists(shop: Daemon
 
 
 def test_the_manual_lists_every_file_that_licd_leaves_in_its_state_folder(tmp_path: Path) -> None:
-    vendor = pki.Vendor("vendor")
+    vendor, gone = pki.Vendor("vendor"), pki.Vendor().leaf.certificate
     with Daemon(tmp_path) as daemon:
         vendor.write_profile(daemon.vendors)
         daemon.start()
@@ -283,6 +321,12 @@ def test_the_manual_lists_every_file_that_licd_leaves_in_its_state_folder(tmp_pa
             daemon.call("license.import", document=vendor.license_file(seq=seq))
             daemon.call("install.import", document=vendor.install_request(id=f"asked-{seq}"))
             assert daemon.call("install.request")["new"]
+            assert daemon.call("renewal.request")["new"]
+        for seq in (1, 2):
+            request = verify_renewal_request(daemon.call("renewal.request")["document"].encode())
+            answer = vendor.unchanged(request, issued=timestamp(time.time()))
+            daemon.call("renewal.report", document=answer + vendor.withdrawn((gone, False), seq=seq))
+        assert daemon.call("renewal.request")["new"]
         daemon.kill()
         journal = daemon.state / "journal"
         data = bytearray(journal.read_bytes())
@@ -306,6 +350,7 @@ def test_the_manual_lists_every_file_that_licd_leaves_in_its_state_folder(tmp_pa
 
 DOCUMENTS = [re.sub(r"\n +", "", block) for block in mdoc.displays(section(source("licd-license.5"), "EXAMPLES"))]
 INSTALL_REQUEST, LICENSE_REQUEST, DEVICE_HEADER, LICENSE_FILE, VENDOR_HEADER = (each.encode() for each in DOCUMENTS[:5])
+RENEWAL_REQUEST, UNCHANGED, REFUSAL = (each.encode() for each in DOCUMENTS[5:8])
 # That of RFC 8037, appendix A.1.
 DEVICE_KEY = Ed25519PrivateKey.from_private_bytes(
     document.b64url_decode(b"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
@@ -340,16 +385,61 @@ def test_the_tags_of_the_manual_are_those_of_a_server_under_the_salt_shown() -> 
 
 
 def test_the_license_file_of_the_manual_is_one_and_answers_the_license_request(tmp_path: Path) -> None:
-    kinds = [document.LICENSE_FILE, document.LICENSE, document.LICENSE]
-    payloads = LICENSE_FILE.splitlines()
-    data = b"".join(VENDOR.raw_line(each, kind) for each, kind in zip(payloads, kinds, strict=True))
-    VENDOR.write_profile(tmp_path)
-    (only,) = document.parse(data)
-    file = document.run(trust.verify(only, trust.load_profiles(tmp_path), trusted_now=None, new=True))
+    file = license_file(tmp_path)
     assert [line.name for line in file.lines] == ["kso.scan", "kso.report"]
     asked, request = json.loads(INSTALL_REQUEST), json.loads(LICENSE_REQUEST)
     bound = Binding(request["device"], asked["salt"], request["fingerprint"], asked["weights"], asked["share"])
     assert (file.device, file.request, request["install_request"]) == (bound, request["id"], asked["id"])
+
+
+def license_file(folder: Path) -> LicenseFile:
+    """That of the manual, signed; its vendor's profile is in the folder."""
+    kinds = [document.LICENSE_FILE, document.LICENSE, document.LICENSE]
+    payloads = LICENSE_FILE.splitlines()
+    data = b"".join(VENDOR.raw_line(each, kind) for each, kind in zip(payloads, kinds, strict=True))
+    VENDOR.write_profile(folder)
+    (only,) = document.parse(data)
+    return document.run(trust.verify(only, trust.load_profiles(folder), trusted_now=None, new=True))
+
+
+def renewal_request(file: LicenseFile) -> RenewalRequest:
+    """That of the manual, signed; but for the digest, which is that of a file with new signatures."""
+    payload, digests = re.subn(rb'(?<="digest":")[0-9a-f]{64}', file.digest.encode(), RENEWAL_REQUEST.strip())
+    assert digests == 1
+    header = document.device_header(document.RENEWAL_REQUEST, install.public_key(DEVICE_KEY))
+    return verify_renewal_request(pki.signed_line(payload, header, DEVICE_KEY.sign) + file.text)
+
+
+def test_the_renewal_request_of_the_manual_is_one_and_a_device_would_write_it_so(tmp_path: Path) -> None:
+    file = license_file(tmp_path)
+    request = renewal_request(file)
+    assert request.fingerprint != json.loads(LICENSE_REQUEST)["fingerprint"]  # "with another network card"
+    made = sign_renewal_request(
+        DEVICE_KEY,
+        id=request.id,
+        vendor=request.vendor,
+        issued=request.issued,
+        fingerprint=request.fingerprint,
+        unreadable=request.unreadable,
+        file=file,
+        usage=request.usage,
+    )
+    assert made.text == request.text
+    peaks = request.usage.peaks.values()
+    assert {later(request.usage.since or "", len(each) - 1) for each in peaks} == {day(request.issued)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"), [(UNCHANGED, document.UNCHANGED), (REFUSAL, document.REFUSAL)], ids=["unchanged", "refusal"]
+)
+def test_an_answer_of_the_manual_is_one_to_that_request(tmp_path: Path, payload: bytes, kind: str) -> None:
+    request = renewal_request(license_file(tmp_path))
+    (only,) = document.parse(VENDOR.raw_line(payload.strip(), kind))
+    answer = verify_answer(only, trust.load_profiles(tmp_path), trusted_now=None, new=True)
+    assert answer.kind == kind
+    about = (request.id, request.device, request.file, request.seq)
+    assert (answer.request, answer.device, answer.file, answer.seq) == about
+    assert (answer.reason is None) == (kind == document.UNCHANGED)
 
 
 def test_the_signature_header_of_the_manual_is_one() -> None:

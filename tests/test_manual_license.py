@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from licd.device import machine
-from licd.license import binding, document, install, lines, members, versions
+from licd.license import binding, document, install, lines, members, renewal, schedule, versions
+from licd.license.dates import DAY_S, FOREVER
 from tests.support import mdoc
-from tests.support.mdoc import items, section, source, with_macro
+from tests.support.mdoc import items, section, source, text, with_macro
 from tests.support.wording import member_is
 
 LICENSE = source("licd-license.5")
@@ -33,6 +34,8 @@ MACHINE: Checks = {
     "machine.kind": members.choice(install.PHYSICAL, install.VM, install.CONTAINER),
     "machine.name": members.or_null(install._fact),
 }
+USAGE: Checks = {"usage.from": members.or_null(members.a_date), "usage.peaks": renewal._peaks}
+ANSWERS = section(LICENSE, "ANSWERS")
 MEMBERS: dict[str, tuple[list[str], Checks, str]] = {
     "First line": (section(FILE, "First line"), lines._FILE, document.LICENSE_FILE),
     "License": (section(FILE, "License"), lines._LICENSE, document.LICENSE),
@@ -43,6 +46,17 @@ MEMBERS: dict[str, tuple[list[str], Checks, str]] = {
         section(LICENSE, "LICENSE REQUEST"),
         {**install._LICENSE_REQUEST, **SOFTWARE, **MACHINE},
         document.LICENSE_REQUEST,
+    ),
+    "Renewal request": (
+        section(LICENSE, "RENEWAL REQUEST"),
+        {**renewal._RENEWAL_REQUEST, **USAGE},
+        document.RENEWAL_REQUEST,
+    ),
+    "Unchanged": (section(ANSWERS, "Unchanged"), renewal._UNCHANGED, document.UNCHANGED),
+    "Refusal": (
+        section(ANSWERS, "Refusal"),
+        {name: check for name, check in renewal._REFUSAL.items() if name not in renewal._UNCHANGED},
+        document.REFUSAL,
     ),
     "Withdrawn": (
         section(section(LICENSE, "TRUST"), "Withdrawn certificates"),
@@ -65,6 +79,43 @@ def test_the_manual_lists_exactly_the_members_of_a_record_with_type_and_bounds(n
     assert entries == expected
 
 
+def test_a_refusal_has_the_members_of_an_unchanged_answer_and_those_of_its_own() -> None:
+    assert renewal._UNCHANGED.items() <= renewal._REFUSAL.items()
+    assert "the members of Unchanged and two more" in text(MEMBERS["Refusal"][0])
+    assert len(renewal._REFUSAL) == len(renewal._UNCHANGED) + 2
+
+
+def test_what_a_shop_sees_whose_vendor_cannot_be_reached_is_what_the_plan_says() -> None:
+    shown = section(section(LICENSE, "RENEWAL"), "When the vendor cannot be reached")
+    (words,) = re.findall(r'"need":"(\w+)","every_days":(\d+),"grace_days":(\d+)', text(shown))
+    need, every_days, grace_days = words[0], int(words[1]), int(words[2])
+    assert need == schedule.REQUIRED
+    wanted = lines.Renewal(need, every_days, grace_days)
+    moments = []
+    for share in (0.0, 1.0):  # the first device and the last
+        plan = schedule.plan({wanted}, 0.0, schedule.Progress(), share=share, trusted=0.0, ran_s=0.0)
+        assert plan.due is not None
+        moments.append((plan.due / DAY_S, *(each / DAY_S for each in plan.stops[wanted])))
+    found = re.findall(r"from day (\d+) to (\d+)", " ".join(item.head for item in items(shown)))
+    assert [(float(first), float(last)) for first, last in found] == list(zip(*moments, strict=True))
+
+
+def test_the_manual_says_how_long_it_waits_after_each_failure() -> None:
+    (words,) = re.findall(r"again after (.*?) hours, then about (once a day)", text(section(LICENSE, "RENEWAL")))
+    hours = [float(each) for each in re.findall(r"\d+", words[0])]
+    progress, longest, shortest = schedule.Progress(), [], []
+    for n in range(len(hours) + 1):
+        waits = [
+            schedule.failed(progress, share=share / 100, trusted=0.0, stop=FOREVER, retry_after_s=None).retry_at / 3600
+            for share in range(100)
+        ]
+        longest.append(round(max(waits)))
+        shortest.append(min(waits))
+        progress = schedule.Progress(failures=n + 1)
+    assert longest == [*hours, 24.0]
+    assert all(short >= max(2.0, long * 0.75) for short, long in zip(shortest, longest, strict=True))
+
+
 def test_what_the_manual_says_of_the_machine_is_what_a_device_can_find() -> None:
     listed = [item.head for item in with_macro(MEMBERS["License request"][0], "Va")]
     assert {name.removeprefix("machine.") for name in listed if "machine." in name} == set(machine.Machine._fields)
@@ -85,11 +136,11 @@ def test_the_manual_lists_exactly_the_members_of_a_signature_header_and_whose_th
     vendors = document.vendor_header(document.LICENSE_FILE, "ES256", b"", [""])
     devices = document.device_header(document.LICENSE_REQUEST, "")
     assert FORM.keys() == vendors.keys() | devices.keys()
-    assert {name for name, text in FORM.items() if text.startswith("The vendor's")} == {
+    assert {name for name, said in FORM.items() if said.startswith("The vendor's")} == {
         "alg",
         *(vendors.keys() - devices.keys()),
     }
-    assert {name for name, text in FORM.items() if text.startswith("The device's")} == devices.keys() - vendors.keys()
+    assert {name for name, said in FORM.items() if said.startswith("The device's")} == devices.keys() - vendors.keys()
 
 
 def test_the_manual_lists_exactly_the_members_of_a_jwk() -> None:
@@ -134,7 +185,7 @@ def test_a_bound_of_a_binding_s_members_is_the_one_in_the_manual(
 ) -> None:
     bodies = [body for body, checks, _ in MEMBERS.values() if name in checks]
     entries = [item.text for body in bodies for item in with_macro(body, "Va") if item.head == name]
-    found = {int(match[1]) for text in entries if (match := re.search(said.format(r"(\d+)"), text))}
+    found = {int(match[1]) for entry in entries if (match := re.search(said.format(r"(\d+)"), entry))}
     assert len(found) == 1
     bound = found.pop()
     assert accepted(check, most(bound))

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from licd.license import lines
+from licd.license.document import KINDS
+from licd.license.renewal import Usage
 from licd.rpc import errors
-from licd_vendor import codes, keys, main, orders, problems, serve, sign
+from licd_vendor import codes, keys, main, problems, serve, sign, written
 from licd_vendor.keys import Failure
 from tests.support.books import Books, Machine
 from tests.support.mdoc import Item, items, listed, plain, section, source, subsections, text, with_macro
@@ -88,7 +90,8 @@ def synopsis() -> dict[str, tuple[set[str], set[str], list[str]]]:
 
 
 NEED_NO_STORE = ("init", "sign", "show")
-OF_THE_STORE = {brief(action) for action in PARSER._actions if action.dest in ("dir", "database")}
+NEED_ONLY_THE_FOLDER = ("signer new", "withdraw")
+BEFORE = {action.dest: brief(action) for action in PARSER._actions if action.dest in ("dir", "database")}
 
 
 def test_the_synopsis_is_the_command_line_that_the_parser_takes() -> None:
@@ -101,10 +104,17 @@ def test_the_synopsis_is_the_command_line_that_the_parser_takes() -> None:
         optional |= {value_of(action) for action in operands if action.nargs == "?"}
         expected[name] = (
             {brief(action) for (action,) in alone if action.required},
-            optional | (set() if name in NEED_NO_STORE else OF_THE_STORE),
+            optional | before(name),
             [value_of(action) for action in operands if action.nargs != "?"],
         )
     assert synopsis() == expected
+
+
+def before(command: str) -> set[str]:
+    """The options that stand before this command."""
+    if command in NEED_NO_STORE:
+        return set()
+    return {BEFORE["dir"]} if command in NEED_ONLY_THE_FOLDER else set(BEFORE.values())
 
 
 def test_the_manual_lists_exactly_the_exit_statuses() -> None:
@@ -222,7 +232,30 @@ def test_the_manual_lists_exactly_the_files_that_init_makes_with_their_modes(fol
     entries = {item.head: item.lines[0] for item in with_macro(section(PAGE, "FILES"), "Pa")}
     assert entries.pop("DIR/") == f"{found.pop('DIR/')}, if it was not there before."
     assert entries.pop("DIR/vendor.db") == "Mode 0600."  # test_orders.py
+    later = [entries.pop(name) for name in ("DIR/signer-SERIAL.pem", "DIR/profile/withdrawn.licd")]
+    assert later == ["Mode 0644."] * 2  # the next test
     assert entries == {name: f"{mode}." for name, mode in found.items()}
+
+
+def test_a_new_signer_and_a_withdrawal_leave_the_files_that_the_manual_lists(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    before = set(books.dir.rglob("*"))
+    mask = os.umask(0o022)
+    try:
+        assert books.run("signer", "new") == 0
+        (old,) = books.dir.glob("signer-*.pem")
+        assert books.run("withdraw", old) == 0
+    finally:
+        os.umask(mask)
+    made = {
+        path.relative_to(books.dir): stat.S_IMODE(path.stat().st_mode) for path in set(books.dir.rglob("*")) - before
+    }
+    assert made == {old.relative_to(books.dir): 0o644, Path("profile/withdrawn.licd"): 0o644}
+
+
+def test_the_manual_lists_exactly_the_kinds_of_document_that_show_prints() -> None:
+    (entry,) = [item for item in with_macro(BODIES["show"], "Va") if item.head == "kind"]
+    assert set(re.findall(r"[a-z-]+", entry.text)) - {"or"} == {kind for kind in KINDS if kind != "license"}
 
 
 def test_keys_have_their_mode_under_any_umask_and_a_folder_that_was_there_keeps_its_own(tmp_path: Path) -> None:
@@ -266,7 +299,16 @@ def test_the_manual_lists_exactly_the_members_that_an_order_may_have() -> None:
 def test_the_manual_lists_exactly_the_members_that_a_license_on_the_command_line_may_have() -> None:
     words = text(options_listed(BODIES["order new"])["--license LICENSE"].lines)
     (sentence,) = re.findall(r"with the members (.*?) of a description", words)
-    assert set(re.findall(r"\w+", sentence)) - {"and"} == set(orders.WRITTEN)
+    (renewal,) = re.findall(r"and with (.*?) as in --renewal", words)
+    members, own = (set(re.findall(r"\w+", each)) - {"and"} for each in (sentence, renewal))
+    assert members | own == written._MEMBERS.keys()
+    assert own == {"renewal", "every", "grace"}
+
+
+def test_the_manual_lists_exactly_the_members_that_may_become_none() -> None:
+    words = text(options_listed(BODIES["order set"])["--license CHANGE"].lines)
+    (sentence,) = re.findall(r"but id\. (.*?) may be none", words)
+    assert set(re.findall(r"\w+", sentence)) - {"and"} == written._NONE
 
 
 def test_the_manual_lists_exactly_the_members_that_the_store_s_commands_print_as_json(
@@ -274,8 +316,9 @@ def test_the_manual_lists_exactly_the_members_that_the_store_s_commands_print_as
 ) -> None:
     books = Books(tmp_path)
     number = books.order()
-    books.issue(Machine(1).request(books.ask(number)))
+    file = books.issue(Machine(1).request(books.ask(number)))
     books.code(number, capsys)
+    books.renew(Machine(1).renewal(file, usage=Usage("2026-09-21", {"kso.scan": [2]})))  # under another key: an alarm
     row = books.json(capsys, "order", "list")["orders"][0]
     whole = books.json(capsys, "order", "show", number)
     shown = {
@@ -283,6 +326,8 @@ def test_the_manual_lists_exactly_the_members_that_the_store_s_commands_print_as
         "code list": list(books.json(capsys, "code", "list", number)["codes"][0]),
         "order show": [name for name in whole if name not in row],
         "history": list(books.json(capsys, "history")["documents"][0]),
+        "alarm list": list(books.json(capsys, "alarm", "list")["alarms"][0]),
+        "usage": list(books.json(capsys, "usage")["usage"][0]),
     }
     found = {name: [item.head for item in with_macro(json_of(name), "Va")] for name in shown}
     assert found == shown
@@ -312,7 +357,7 @@ OF_THE_SERVER = {"UNKNOWN_CODE", "CODE_USED", "TOO_MANY_TRIES"}
 
 def test_the_manual_lists_exactly_the_problems_of_the_server_with_their_status() -> None:
     found = [item.head for item in items(BODIES["serve"]) if item.head[0].isdigit()]
-    own = [problems.ASK_VENDOR, problems.UNAVAILABLE, problems.SERVER_ERROR]
+    own = [problems.ASK_VENDOR, problems.UNAVAILABLE, problems.UNKNOWN_LICENSE_FILE, problems.SERVER_ERROR]
     expected = [f"{status} {error.name}" for error, (status, _) in problems._STATUS.items()]
     assert sorted(found) == sorted([*expected, *(f"{each.status} {each.name}" for each in own)])
 
@@ -323,6 +368,7 @@ def test_the_manual_names_exactly_the_paths_methods_and_media_types_of_the_serve
     expected = {f"{method} URL{rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
     assert {item.head for item in items(BODIES["serve"]) if " URL/" in item.head} == expected
     types = {serve.CODE, serve.INSTALL_REQUEST, serve.LICENSE_REQUEST, serve.LICENSE_FILE}
+    types |= {serve.RENEWAL_REQUEST, serve.RENEWAL_ANSWER}
     assert set(re.findall(r"application/vnd[a-z.-]+[a-z]", text(BODIES["serve"]))) == types
 
 
@@ -331,3 +377,5 @@ def test_the_manual_has_the_server_s_limits() -> None:
     tries = f"{codes.MAX_OF_AN_ADDRESS} wrong codes from this address within ten minutes, or {codes.MAX_OF_ALL} from"
     assert tries in words
     assert f"{serve.MAX_REQUEST_BYTES // 1024} KiB at most, a code {serve.MAX_CODE_BYTES} bytes" in words
+    assert serve.MAX_BODY_BYTES == (1024 + 64) * 1024
+    assert "a renewal request 1 MiB and 64 KiB" in words

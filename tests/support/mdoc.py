@@ -12,7 +12,7 @@ MAN = Path(__file__).resolve().parents[2] / "man"
 _MACROS = frozenset(
     (
         *("Ar", "Cm", "Dq", "Dv", "Em", "Er", "Ev", "Fa", "Fl", "Ic", "Li", "Lk", "Nm", "No", "Ns"),
-        *("Oc", "Oo", "Op", "Pa", "Pq", "Sq", "Sy", "Ta", "Va", "Xr"),
+        *("Oc", "Oo", "Op", "Pa", "Pq", "Sq", "Sx", "Sy", "Ta", "Va", "Xr"),
     )
 )
 _ESCAPES = {r"\(dq": '"', r"\e": "\\", r"\&": "", r"\-": "-"}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support import machines, mdoc
+from tests.support.https import web
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SESSIONS = (
@@ -49,6 +51,27 @@ cat > licenses.json <<'END'
 END
 licd-vendor sign vendor licenses.json -o licenses.licd
 """
+
+# For licd-cli(1): the same licenses from an order, bound to this device, to be renewed at the vendor's server. By the
+# time they are in force the order has changed.
+PREPARE_ONLINE = r"""
+licd-vendor init vendor --vendor acme --names 'kso.*' --url https://127.0.0.1:PORT
+echo ca = CA >> vendor/profile/vendor.conf
+mkdir vendor.d && cp -r vendor/profile vendor.d/acme
+export LICD_VENDOR_DIR=vendor
+licd-vendor order new --customer c-17 --allow-weak --renewal required,every=30,grace=14 \
+  --license kso.scan,title=Scanner,seats=3,versions=5.*,expires=2099-12-31 --license kso.report,title=Reports,uncounted
+licd-vendor install-request new 1 -o install.licd
+"""
+ISSUE = r"""
+licd-cli install-request import install.licd
+licd-cli license-request export -o request.licd
+licd-vendor issue request.licd -o licenses.licd
+licd-vendor order set 1 --license kso.scan,seats=5
+licd-vendor serve --listen 127.0.0.1:PORT --tls-cert CERT --tls-key KEY 2>/dev/null &
+until (: < /dev/tcp/127.0.0.1/PORT) 2>/dev/null; do sleep 0.1; done
+"""
+VENDORS_HOST = "licenses.acme.example"  # as the manual calls that server
 
 
 class Step(NamedTuple):
@@ -123,15 +146,17 @@ _SYSTEM = (
         "physical machine with debian 12 x86_64",
     ),
     (r"(?m)^(\x01?machine +)(?:physical|vm|container)( \(\S+\))?$", r"\1physical"),
+    (r"\b127\.0\.0\.1:\d+", VENDORS_HOST),
 )
 
 # What differs from one time to another, in the order in which it is masked; before all that, ids.
-_ID = r"\b(?:[0-9a-f]{24}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b"
+_ID = r"\b(?:[0-9a-f]{24}|[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b"
 _MASKS = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
-    (r"(?<=until )(?!2099)\d{4}-\d\d-\d\d", "DATE"),
+    (r"(?:(?<=until )|(?<=since )|(?<= on )|(?<=through )|(?<=renewal due ))(?!2099)\d{4}-\d\d-\d\d", "DATE"),
     (r"(?m)^(ID\d+ \S+ \S+ \d+) \d+ \d+ \S+ TIME", r"\1 UID PID UNIT TIME"),
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h))?\b", "SPAN"),
+    (r"(?<=serial )[0-9a-f]+|(?<=signer-)[0-9a-f]+(?=\.pem)", "SERIAL"),
 )
 
 
@@ -160,8 +185,16 @@ def prepared(page: Path) -> str:
     if name in ("README.md", "licd-license.5", "licd-vendor.1"):
         return "" if name == "README.md" else ":"
     if name == "licd-cli.1":
-        return PREPARE + _START
+        return _online(PREPARE_ONLINE + _START + ISSUE)
     return PREPARE + _START + _IMPORT + ("kill $!; wait $!\n" if name == "licd.8" else "")
+
+
+def _online(script: str) -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    there = {"PORT": port, "CERT": web().certificate, "KEY": web().key, "CA": web().ca_file}
+    return re.sub(rf"\b({'|'.join(there)})\b", lambda match: str(there[match[0]]), script)
 
 
 _START = """
