@@ -105,6 +105,8 @@ class Server:
         state = self._state
         now, wall = clock.boottime(), clock.wall()
         asleep, offset = now - clock.monotonic(), wall - now
+        if self._began:  # it never shrinks; what lies between the two reads must not be taken for a suspend later
+            asleep = max(asleep, self._asleep_s)
         state.tell_time(now, wall)
         state.count_day()
         if asleep - self._asleep_s > STALL_S and self._began:
