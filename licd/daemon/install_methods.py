@@ -20,7 +20,6 @@ from licd.rpc.errors import (
     NO_DEVICE_KEY,
     NO_INSTALL_REQUEST,
     OLDER_INSTALL_REQUEST,
-    STATE_NOT_WRITABLE,
     Refused,
 )
 
@@ -41,7 +40,7 @@ class InstallMethods:
             issued, newest = timestamp(request.issued), timestamp(current.issued)
             raise Refused(OLDER_INSTALL_REQUEST, issued=issued, current=newest)
         if not already:
-            self._check_writable()
+            self._state.check_writable()
             try:
                 state.requests.keep_install_request(request)
             except OSError as error:
@@ -76,7 +75,7 @@ class InstallMethods:
         request = self._given_out(install)
         new = request is None
         if request is None:
-            self._check_writable()
+            self._state.check_writable()
             request = self._sign(install)
             try:
                 state.requests.keep_license_request(request)
@@ -99,11 +98,6 @@ class InstallMethods:
             "unreadable": list(request.unreadable),
             "absent": [factor for factor in install.weights if factor in readings and readings[factor].state == ABSENT],
         }
-
-    def _check_writable(self) -> None:
-        # Without the lock of the state folder another licd may write there.
-        if not self._state.journal.writable:
-            raise Refused(STATE_NOT_WRITABLE, reason=self._state.journal.reason)
 
     def _install_request(self, vendor: str) -> InstallRequest | None:
         return self._state.requests.install_request(vendor, self._state.installed.profiles)

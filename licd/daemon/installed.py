@@ -135,10 +135,8 @@ class Installed:
         against = known is None and answer.kind == REFUSAL and answer.issued > file.issued
         if (answer.file, answer.seq) != (file.file, file.seq) and not against:
             return None
-        bound_key = (
-            None if file.device is None else file.device.key
-        )  # it may be lost, and the file in force for a grace
-        return answer if answer.device in (own_key, bound_key) else None
+        # The bound key may be lost, and the file in force for a grace.
+        return answer if answer.device in (own_key, _bound_key(file)) else None
 
     def judge(self, trusted_now: float) -> terms.Verdicts:
         renewals = {vendor: course.state for vendor, course in self.courses.items()}
@@ -194,8 +192,11 @@ def _check_place(file: LicenseFile, vendor: str, accepted: Accepted | None) -> N
 
 def share(file: LicenseFile, own_key: str | None) -> float:
     """Where in the spread of its vendor's devices this one stands."""
-    bound_key = None if file.device is None else file.device.key
-    return schedule.share(own_key or bound_key or "", file.vendor)
+    return schedule.share(own_key or _bound_key(file) or "", file.vendor)
+
+
+def _bound_key(file: LicenseFile) -> str | None:
+    return None if file.device is None else file.device.key
 
 
 def check_seq(file: LicenseFile, accepted: Accepted | None) -> None:

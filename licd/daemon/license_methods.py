@@ -7,8 +7,9 @@ from typing import Any
 from licd.daemon.connection import Connection
 from licd.daemon.delivery import Outcome, steps
 from licd.daemon.device_methods import last_day
-from licd.daemon.importing import Importing, carry_out, file_rows, reserve
+from licd.daemon.importing import Importing
 from licd.daemon.state import State, warnings_of
+from licd.daemon.taking_in import carry_out, file_rows, reserve
 from licd.license.dates import timestamp
 from licd.license.terms import ANY_DEVICE, Verdict
 from licd.rpc.errors import BAD_PARAMS, NO_SUCH_LICENSE, NOT_IN_FORCE, Refused

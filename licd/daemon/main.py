@@ -18,7 +18,6 @@ from licd.daemon import config as configuration
 from licd.daemon import listener, log
 from licd.daemon.config import Config, ConfigError
 from licd.daemon.device import Device
-from licd.daemon.importing import complete
 from licd.daemon.installed import Installed
 from licd.daemon.notify import Notifier
 from licd.daemon.reload import reload
@@ -26,6 +25,7 @@ from licd.daemon.requests import Requests
 from licd.daemon.server import Server
 from licd.daemon.service import FaultAfterChange
 from licd.daemon.state import State, stamp
+from licd.daemon.taking_in import complete
 from licd.device import clock
 from licd.license import trust
 from licd.license.store import Store

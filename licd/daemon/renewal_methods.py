@@ -11,9 +11,10 @@ from typing import Any
 from licd.daemon import installed, renewing
 from licd.daemon.connection import Connection
 from licd.daemon.delivery import Outcome, open_renewal_request, steps
-from licd.daemon.importing import RENEWING_BYTES, Importing, carry_out, file_rows, reserve
+from licd.daemon.importing import Importing
 from licd.daemon.renewing import Course, moment
 from licd.daemon.state import State, refusal_of
+from licd.daemon.taking_in import RENEWING_BYTES, carry_out, file_rows, reserve
 from licd.license import schedule, terms
 from licd.license.dates import day, timestamp
 from licd.license.document import RENEWAL_REQUEST, UNCHANGED
@@ -25,7 +26,6 @@ from licd.rpc.errors import (
     BAD_PARAMS,
     NO_DEVICE_KEY,
     NOT_IN_FORCE,
-    STATE_NOT_WRITABLE,
     UNTRUSTED_SIGNER,
     Refused,
 )
@@ -57,8 +57,7 @@ class RenewalMethods:
         request = self._given_out(file)
         new = request is None
         if request is None:
-            if not state.journal.writable:  # without the lock of the state folder another licd may write there
-                raise Refused(STATE_NOT_WRITABLE, reason=state.journal.reason)
+            state.check_writable()
             request = self._sign(file)
             try:
                 state.requests.keep_renewal_request(request)

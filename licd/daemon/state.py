@@ -152,6 +152,14 @@ class State:
                 self.journal.reserve(len(encode(event)))
                 self.record(event, sync=False)
 
+    def check_writable(self) -> None:
+        """Nothing, if the state folder is ours: without its lock another licd may write there.
+
+        Errors: STATE_NOT_WRITABLE
+        """
+        if not self.journal.writable:
+            raise Refused(STATE_NOT_WRITABLE, reason=self.journal.reason)
+
     def stop(self) -> None:
         """The clean-stop mark is on record. Errors: JournalFailed"""
         self.record_usage()
