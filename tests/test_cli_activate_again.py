@@ -16,9 +16,9 @@ from licd.cli.activate_commands import CODE, INSTALL_REQUEST, LICENSE_FILE, LICE
 from licd.license import code
 from licd.license.install import verify_license_request
 from tests.support.cli import Run
-from tests.support.https import Request, Server, answer, web
+from tests.support.https import Request, Server, answer
 from tests.support.interrupting import AFTER, BEFORE, Interrupted, nothing
-from tests.support.posting import forget_proxies
+from tests.support.posting import surroundings
 from tests.support.site import ACME, NEEDS, Asked, Site
 
 pytestmark = NEEDS
@@ -97,9 +97,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(web().ca_file))
-    forget_proxies(monkeypatch)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    surroundings(monkeypatch)
 
 
 def issues(shop: Shop, symbols: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from licd.license import code
-from licd_vendor import store
+from licd_vendor import store, tables
 from tests.support.books import Books, Machine, problem
 
 Capture = pytest.CaptureFixture[str]
@@ -252,5 +252,5 @@ def test_the_limit_of_devices_holds_also_where_the_code_was_made_before_it_was_l
     one, two = (web.install_request(books.code(number, capsys)) for _ in range(2))
     web.license_file(Machine(1).request(one))
     with store.transaction(books.database, "acme") as session:
-        session.execute(update(store.Order).values(devices_most=1))
+        session.execute(update(tables.Order).values(devices_most=1))
     assert web.refusal(Machine(2).request(two)) == "CODE_USED"

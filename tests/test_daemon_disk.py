@@ -9,45 +9,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from licd.rpc.client import CallError, Client, TimedOut, Unreachable
-from tests.support import pki
 from tests.support.clients import Pipeline, Program, lease_of, leases, refusal, wait_until, warnings
 from tests.support.daemon import Daemon
 from tests.support.mounts import fill_up, remount_read_only, small_disk
 from tests.support.needs import needs_root, needs_strace
+from tests.support.small_journal import FILES, SMALL, acquire, started
 from tests.support.strace import injected
-
-ACME = pki.Vendor()
-FILES = {
-    seq: ACME.license_file(
-        seq, [{"name": "kso.scales", "seats": 3 + seq}, {"name": "kso.camera", "license": "uncounted"}]
-    )
-    for seq in (1, 2)
-}
-SMALL = 256 * 1024  # bytes: the smallest journal
 
 
 @pytest.fixture
 def shop(folder: Path) -> Iterator[Daemon]:
     with started(folder) as daemon:
         yield daemon
-
-
-def started(folder: Path) -> Daemon:
-    daemon = Daemon(folder, settings={"journal_size": SMALL})
-    ACME.write_profile(daemon.vendors)
-    daemon.start()
-    daemon.call("license.import", document=FILES[1])
-    return daemon
-
-
-def acquire(who: Any, holder: str, license: str = "kso.camera", **params: Any) -> str:
-    lease: str = who.call("seat.acquire", license=license, holder=holder, **params)["lease"]
-    return lease
 
 
 # --- a disk that fails ---------------------------------------------------------------------------------------

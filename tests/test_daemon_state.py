@@ -15,38 +15,15 @@ from typing import Any
 import msgpack
 import pytest
 
-from tests.support import pki
 from tests.support.clients import Pipeline, leases, refusal, wait_until, warnings
 from tests.support.daemon import Daemon
-
-ACME, OTHER = pki.Vendor(), pki.Vendor("other", ("pos.*",))
-FILES = {
-    seq: ACME.license_file(
-        seq, [{"name": "kso.scales", "seats": 3 + seq}, {"name": "kso.camera", "license": "uncounted"}]
-    )
-    for seq in (1, 2)
-}
-SMALL = 256 * 1024  # bytes: the smallest journal
+from tests.support.small_journal import FILES, OTHER, SMALL, acquire, started
 
 
 @pytest.fixture
 def shop(folder: Path) -> Iterator[Daemon]:
     with started(folder) as daemon:
         yield daemon
-
-
-def started(folder: Path, **settings: object) -> Daemon:
-    daemon = Daemon(folder, settings={"journal_size": SMALL, **settings})
-    ACME.write_profile(daemon.vendors)
-    OTHER.write_profile(daemon.vendors)
-    daemon.start()
-    daemon.call("license.import", document=FILES[1])
-    return daemon
-
-
-def acquire(who: Any, holder: str, license: str = "kso.camera", **params: Any) -> str:
-    lease: str = who.call("seat.acquire", license=license, holder=holder, **params)["lease"]
-    return lease
 
 
 # --- nothing acknowledged is lost ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from licd.license import document, install
 from licd.license.install import LicenseRequest
-from tests.support.books import Books, Machine
+from tests.support.books import Books, Machine, complaint
 
 Refuse = Callable[..., str]
 
@@ -28,9 +28,7 @@ def refuse(books: Books, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert books.issue_to(tmp_path / "out.licd", request, *options) == 1
         assert not (tmp_path / "out.licd").exists()
         assert books.dump() == before
-        error, hint = capsys.readouterr().err.splitlines()
-        assert (error[:7], hint[:6]) == ("error: ", "hint: ")
-        return error
+        return complaint(capsys).splitlines()[0]
 
     return run
 

@@ -20,7 +20,7 @@ from licd.device.fingerprint import DEFAULT_SHARE
 from licd.license import document, lines, renewal, schedule, signer, terms, trust, versions
 from licd.rpc import client, errors, wire
 from licd.seats import journal, ledger, usage
-from licd_vendor import keys, pacing, renewing, sign, store_commands, written
+from licd_vendor import keys, load, pacing, renewing, sign, store_commands, written
 from tests.support import mdoc
 from tests.support.mdoc import MAN, items, listed, section, source, subsections, text, with_macro
 from tests.support.wording import commands, head, phrase
@@ -124,7 +124,7 @@ NUMBERS = {
         f"where left out, {written.EVERY_DAYS} and {written.GRACE_DAYS}.",
         f"1 to {store_commands.MAX_REASON} printable characters",
         f"the last {renewing.MAX_KEPT} renewals",
-        f"had {renewing.MAX_A_DAY} answers within a day",
+        f"had {load.MAX_A_DAY} answers within a day",
         f"Up to {pacing.FREE} renewals in 24 hours, or up to {pacing.CALM} times the mean",
         f"from {pacing.MIN_WAIT_S // 3600} hours to {pacing.MAX_WAIT_S // 86400} days ahead",
         f"up to {pacing.CEILING} times the mean",

@@ -167,6 +167,7 @@ def test_a_server_that_stalls_or_drips_is_no_answer_at_the_deadline(script: Scri
     assert (error.kind, error.data["reason"]) == (failures.NO_ANSWER, "there was no answer in time")
 
 
+@pytest.mark.alone
 def test_silence_ends_at_half_of_the_time_and_drops_at_the_whole() -> None:
     began = time.monotonic()
     fails_with(silence, timeout_s=1.0)
@@ -176,6 +177,7 @@ def test_silence_ends_at_half_of_the_time_and_drops_at_the_whole() -> None:
     assert time.monotonic() - began - silent >= 1.0
 
 
+@pytest.mark.alone
 def test_silence_after_drops_does_not_outlast_the_deadline_either() -> None:
     def tire(stream: socket.socket, request: Any) -> None:
         drip(b"HTTP/1.1 200 OK\r\n", 0.05)(stream, request)  # for 0.85 s

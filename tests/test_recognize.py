@@ -6,7 +6,7 @@ import pytest
 
 from licd.device.fingerprint import DEFAULT_SHARE, DEFAULT_WEIGHTS
 from licd_vendor.recognize import CHANGED, REIMAGED, SAME, UNKNOWN, Seen, lost, recognize
-from licd_vendor.store import Device
+from licd_vendor.tables import Device
 
 HARDWARE = {
     "system_uuid": ["000001"],

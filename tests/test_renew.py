@@ -15,7 +15,7 @@ from licd.license.document import LICENSE_FILE, REFUSAL, UNCHANGED
 from licd.license.lines import LicenseFile
 from licd.license.renewal import Usage
 from licd.rpc.errors import REHOST_LIMIT, Refused
-from licd_vendor import load, pacing, renewing, store
+from licd_vendor import load, pacing, renewing, store, tables
 from licd_vendor.load import Load
 from tests.support.books import Books, Machine
 
@@ -309,7 +309,7 @@ def test_of_one_device_only_so_many_renewals_are_remembered(shop: Shop, monkeypa
     for n in range(5):
         shop.books.renew_at(NOW + n, shop.machine.renewal(shop.file, usage=Usage(f"2026-11-0{n + 1}", {"kso.a": [n]})))
     with store.transaction(shop.books.database, "acme") as session:
-        rows = session.query(store.Renewal).order_by(store.Renewal.id).all()
+        rows = session.query(tables.Renewal).order_by(tables.Renewal.id).all()
         assert [row.usage["from"] for row in rows] == ["2026-11-03", "2026-11-04", "2026-11-05"]
 
 
@@ -317,11 +317,11 @@ def test_of_one_device_only_so_many_renewals_are_remembered(shop: Shop, monkeypa
 
 
 def test_a_device_has_so_many_answers_in_a_day_and_not_one_more(shop: Shop) -> None:
-    requests = [shop.machine.renewal(shop.file) for _ in range(renewing.MAX_A_DAY)]
+    requests = [shop.machine.renewal(shop.file) for _ in range(load.MAX_A_DAY)]
     for n, request in enumerate(requests):
         shop.books.renew_at(NOW + n, request, load=Load())
     last = shop.machine.renewal(shop.file)
-    with pytest.raises(renewing.ComeAgain) as refused:
+    with pytest.raises(load.ComeAgain) as refused:
         shop.books.renew_at(NOW + 3600, last, load=Load())
     assert refused.value.seconds == DAY_S - 3600
     assert shop.books.renew_at(NOW + 3600, requests[0], load=Load()).kind == UNCHANGED  # answered before
@@ -338,12 +338,12 @@ def test_who_has_time_is_put_off_beyond_the_load_and_who_has_none_is_not(
     due = NOW + 41 * DAY_S
     assert shop.books.renew_at(due, shop.machine.renewal(shop.file), load=Load(lambda: 0.5)).kind == UNCHANGED
     other = shop.machine.renewal(shop.file)
-    with pytest.raises(renewing.ComeAgain) as refused:
+    with pytest.raises(load.ComeAgain) as refused:
         shop.books.renew_at(due + 1, other, load=Load(lambda: 0.5))
     assert pacing.MIN_WAIT_S < refused.value.seconds <= pacing.MAX_WAIT_S
     assert len(shop.books.dump()) == len(before) + 1
     with store.transaction(shop.books.database, "acme") as session:
-        session.query(store.Renewal).update({"at": due + 55 * DAY_S - 100, "answer": LICENSE_FILE})
+        session.query(tables.Renewal).update({"at": due + 55 * DAY_S - 100, "answer": LICENSE_FILE})
     late = NOW + 55 * DAY_S
     assert shop.books.renew_at(late, shop.machine.renewal(shop.file), load=Load(lambda: 0.5)).kind == UNCHANGED
 
@@ -388,7 +388,7 @@ def test_what_is_never_renewed_is_never_late(books: Books) -> None:
 
 
 def test_a_clock_that_was_set_back_puts_nobody_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renewing, "MAX_A_DAY", 1)
+    monkeypatch.setattr(load, "MAX_A_DAY", 1)
     shop.books.renew_at(NOW + 30 * DAY_S, shop.machine.renewal(shop.file))
     assert shop.books.renew_at(NOW, shop.machine.renewal(shop.file), load=Load()).kind == UNCHANGED
 

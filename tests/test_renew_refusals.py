@@ -15,7 +15,7 @@ from licd.license.document import LICENSE_FILE, REFUSAL, UNCHANGED
 from licd.license.lines import LicenseFile
 from licd.license.renewal import Usage
 from licd.rpc.errors import ANOTHER_DEVICE, ANOTHER_VENDOR, REHOST_LIMIT, WEAK_FINGERPRINT, Refused
-from licd_vendor import answers, pacing, renewing
+from licd_vendor import answers, load, pacing
 from licd_vendor.keys import Failure
 from licd_vendor.load import Load
 from licd_vendor.main import main
@@ -155,7 +155,7 @@ def test_a_suspended_order_is_a_signed_refusal_with_its_reason_from_tomorrow_on(
 def test_refusals_put_nobody_off_and_a_stranger_s_is_not_even_remembered(
     books: Books, order: int, machine: Machine, file: LicenseFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewing, "MAX_A_DAY", 1)
+    monkeypatch.setattr(load, "MAX_A_DAY", 1)
     monkeypatch.setattr(pacing, "FREE", 1)
     assert books.run("order", "suspend", order) == 0
     for n, each in enumerate((Machine(7), Machine(8), machine, machine)):
@@ -372,7 +372,7 @@ def test_a_key_of_nobody_is_no_device(books: Books, machine: Machine, file: Lice
 def test_too_many_answers_a_day_are_503_and_say_when(
     books: Books, web: Web, machine: Machine, file: LicenseFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewing, "MAX_A_DAY", 2)
+    monkeypatch.setattr(load, "MAX_A_DAY", 2)
     for _ in range(2):
         web.renewal(machine.renewal(file))
     answer = web.post("/renewal", machine.renewal(file).text)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from licd.license import terms
 from licd.license.lines import Renewal
 from licd.license.terms import Standing, Verdict, evaluate
-from licd.license.versions import Versions
 from licd.rpc.errors import LICENSE_EXPIRED, LICENSE_NOT_YET_VALID, VERSION_NOT_COVERED, WRONG_DEVICE
 from tests.support import pki
-from tests.support.judging import NOW, at, file
+from tests.support.judging import NOW, any_lines, at, file
 
 DAY = pki.DAY
 
@@ -26,61 +23,16 @@ def judge(*lines: Mapping[str, Any], now: float = NOW, name: str = "kso.scales")
     return evaluate([file(*lines)], now).names[name]
 
 
-# --- versions -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("versions", "covered", "not_covered"),
-    [
-        ("5.*", ["5", "5.0", "5.1.3", "5.1.3-rc1", "5.99.99.99"], ["4.9", "6", "50", "0.5"]),
-        ("5.0.*", ["5", "5.0", "5.0.7"], ["5.1", "4"]),
-        ("5.2", ["5.2", "5.2.0", "5.2.0.0-beta", "5.2+build.7", "5.2~rc1"], ["5.2.1", "5", "5.20"]),
-        ("<=4.2", ["4.2", "4.2.0", "4.1.99", "1", "0"], ["4.2.0.1", "4.3", "5"]),
-        ("<4.2", ["4.1.99", "4"], ["4.2", "4.2.0"]),
-        (">=4", ["4", "4.0.1", "17"], ["3.99"]),
-        (">4", ["4.0.1", "5"], ["4", "4.0"]),
-        (">=4,<6", ["4", "5.99"], ["3", "6", "6.0"]),
-        (">=4, <6", ["4", "5"], ["6"]),
-        ("5.*,>=5.3", ["5.3", "5.9"], ["5.2", "6"]),
-        (">1,>2,>3,>4,>5,>6,>7,>8", ["9"], ["8"]),
-    ],
-)
-def test_versions_cover_what_their_conditions_say(versions: str, covered: list[str], not_covered: list[str]) -> None:
-    found = Versions.parse(versions)
-    assert str(found) == versions
-    assert [each for each in covered if not found.covers(each)] == []
-    assert [each for each in not_covered if found.covers(each)] == []
-
-
-@pytest.mark.parametrize(
-    "text", ["", "v5", "5.", ".5", "5..1", "5 ", "-1", "5.x", "1.2.3.4.5.6.7.8.9", "1234567890", "٥", "5-\n", "5_1"]
-)
-def test_what_is_no_version_is_covered_by_no_set(text: str) -> None:
-    assert not Versions.parse(">=0").covers(text)
-
-
-_numbers = st.lists(st.integers(0, 12), min_size=1, max_size=4)
-
-
-@given(_numbers, _numbers)
-def test_versions_compare_number_by_number_with_missing_ones_as_zero(one: list[int], other: list[int]) -> None:
-    bound, version = ".".join(map(str, one)), ".".join(map(str, other))
-    pairs = list(itertools.zip_longest(one, other, fillvalue=0))
-    expected = [b for _, b in pairs] <= [a for a, _ in pairs]
-    assert Versions.parse(f"<={bound}").covers(version) is expected
-    assert Versions.parse(f">{bound}").covers(version) is not expected
-
-
 # --- terms of one line ----------------------------------------------------------------------------------------
 
 
-def _states(line: Mapping[str, Any], *moments: str) -> list[str]:
+def states(line: Mapping[str, Any], *moments: str) -> list[str]:
     return [judge(line, now=at(moment)).state for moment in moments]
 
 
 def test_expires_holds_through_the_end_of_that_day_everywhere_on_earth() -> None:
     line = {"expires": "2026-06-15"}
-    assert _states(line, "2026-06-15T23:59:59", "2026-06-16T11:59:59", "2026-06-16T12:00:00") == [
+    assert states(line, "2026-06-15T23:59:59", "2026-06-16T11:59:59", "2026-06-16T12:00:00") == [
         "valid",
         "valid",
         "expired",
@@ -89,9 +41,7 @@ def test_expires_holds_through_the_end_of_that_day_everywhere_on_earth() -> None
 
 def test_grace_counts_from_the_end_and_lasts_its_days() -> None:
     line = {"expires": "2026-06-15", "grace_days": 2, "seats": 4}
-    assert _states(
-        line, "2026-06-16T11:59:59", "2026-06-16T12:00:00", "2026-06-18T11:59:59", "2026-06-18T12:00:00"
-    ) == [
+    assert states(line, "2026-06-16T11:59:59", "2026-06-16T12:00:00", "2026-06-18T11:59:59", "2026-06-18T12:00:00") == [
         "valid",
         "grace",
         "grace",
@@ -104,11 +54,11 @@ def test_grace_counts_from_the_end_and_lasts_its_days() -> None:
 
 def test_not_before_begins_when_that_day_begins_first_on_earth() -> None:
     line = {"not_before": "2026-06-15"}
-    assert _states(line, "2026-06-14T09:59:59", "2026-06-14T10:00:00") == ["not_yet_valid", "valid"]
+    assert states(line, "2026-06-14T09:59:59", "2026-06-14T10:00:00") == ["not_yet_valid", "valid"]
 
 
 def test_a_perpetual_line_is_valid_at_any_time() -> None:
-    assert _states({}, "2000-01-01T00:00:00", "9998-12-31T00:00:00") == ["valid", "valid"]
+    assert states({}, "2000-01-01T00:00:00", "9998-12-31T00:00:00") == ["valid", "valid"]
     assert evaluate([file({})], NOW).next_change is None
 
 
@@ -237,32 +187,7 @@ def test_the_next_change_is_the_next_moment_at_which_any_line_changes() -> None:
     assert moments == ["06-15 10", "06-17 10", "06-21 12", "06-24 12"]
 
 
-_dates = st.none() | st.integers(0, 60).map(lambda days: (datetime(2026, 6, 1) + timedelta(days)).strftime("%Y-%m-%d"))
-
-
-@st.composite
-def _lines(draw: st.DrawFn) -> list[dict[str, Any]]:
-    lines = []
-    for n in range(draw(st.integers(1, 5))):
-        begin, end = draw(_dates), draw(_dates)
-        if begin is not None and end is not None and end < begin:
-            begin, end = end, begin
-        replaces = draw(st.none() | st.integers(0, n - 1)) if n else None
-        lines.append(
-            {
-                "id": f"l{n}",
-                "name": draw(st.sampled_from(["kso.a", "kso.b"])),
-                "seats": draw(st.integers(1, 9)),
-                "not_before": begin,
-                "expires": end,
-                "grace_days": draw(st.integers(0, 5)),
-                "replaces": None if replaces is None else f"l{replaces}",
-            }
-        )
-    return lines
-
-
-@given(_lines())
+@given(any_lines())
 def test_between_two_changes_nothing_changes(lines: list[dict[str, Any]]) -> None:
     found = file(*lines)
     now = at("2026-05-01T00:00:00")
@@ -325,6 +250,11 @@ def test_answers_stay_right_over_more_versions_than_are_remembered() -> None:
             assert verdict.refusal(f"6.{n}") is not None
 
 
+def test_each_refusal_is_a_new_one() -> None:
+    verdict = judge({"expires": "2026-01-01"})
+    assert verdict.refusal(None) is not verdict.refusal(None)  # a raised exception keeps its traceback
+
+
 # --- a file that is for another device ------------------------------------------------------------------------
 
 CHANGED = Standing("changed", NOW + 2 * DAY, "lost: disk")
@@ -366,11 +296,6 @@ def test_the_file_of_another_vendor_is_not_touched_by_that() -> None:
     assert (names["kso.scales"].total, names["pos.till"].total) == (0, 1)
 
 
-def test_each_refusal_is_a_new_one() -> None:
-    verdict = judge({"expires": "2026-01-01"})
-    assert verdict.refusal(None) is not verdict.refusal(None)  # a raised exception keeps its traceback
-
-
 # --- renewal ------------------------------------------------------------------------------------------------
 
 
@@ -379,105 +304,6 @@ def test_a_line_without_renewal_takes_the_files() -> None:
     found = file({}, {"renewal": {"need": "none"}}, renewal=renewal)
     assert [line.renewal.need for line in found.lines] == ["required", "none"]
     assert found.renewal == Renewal("required", 30, 10)
-
-
-# --- the difference -------------------------------------------------------------------------------------------
-
-
-def change(old: list[dict[str, Any]] | None, new: list[dict[str, Any]]) -> dict[str, tuple[str, bool]]:
-    before = None if old is None else file(*old)
-    return {row["license"]: (row["change"], row["less"]) for row in terms.difference(before, file(*new), NOW)}
-
-
-def test_the_first_file_only_adds() -> None:
-    assert change(None, [{}, {"name": "kso.b", "expires": "2020-01-01"}]) == {
-        "kso.b": ("added", False),
-        "kso.scales": ("added", False),
-    }
-
-
-def test_the_same_content_is_the_same() -> None:
-    assert change([{"id": "a"}], [{"id": "b"}]) == {"kso.scales": ("same", False)}
-
-
-def test_what_is_gone_is_removed_and_less_unless_it_was_worth_nothing() -> None:
-    assert change([{}, {"name": "kso.b"}, {"name": "kso.c", "expires": "2020-01-01"}], [{}]) == {
-        "kso.scales": ("same", False),
-        "kso.b": ("removed", True),
-        "kso.c": ("removed", False),
-    }
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "less"),
-    [
-        pytest.param([{"seats": 3}], [{"seats": 2}], True, id="fewer seats"),
-        pytest.param([{"seats": 3}], [{"seats": 4}], False, id="more seats"),
-        pytest.param([{"seats": 3}], [{"seats": 1}, {"seats": 2}], False, id="the same seats in two lines"),
-        pytest.param([{}], [{"expires": "2027-01-01"}], True, id="an end"),
-        pytest.param([{"expires": "2027-01-01"}], [{"expires": "2026-12-31"}], True, id="an earlier end"),
-        pytest.param([{"expires": "2027-01-01"}], [{"expires": "2027-01-02"}], False, id="a later end"),
-        pytest.param([{"expires": "2026-12-31", "grace_days": 1}], [{"expires": "2026-12-31"}], True, id="less grace"),
-        pytest.param([{"expires": "2026-12-31", "grace_days": 1}], [{"expires": "2027-01-01"}], False, id="longer"),
-        pytest.param([{}], [{"not_before": "2026-07-01"}], True, id="a later begin"),
-        pytest.param([{}], [{"not_before": "2026-06-01"}], False, id="a begin that was"),
-        pytest.param(
-            [{"expires": "2026-07-01"}, {"not_before": "2026-07-02", "seats": 2}],
-            [{"expires": "2026-07-01"}, {"not_before": "2026-07-02", "seats": 1}],
-            True,
-            id="fewer seats to come",
-        ),
-        pytest.param([{}], [{"versions": "5.*"}], True, id="fewer versions"),
-        pytest.param([{"versions": "5.*"}], [{}], False, id="any version"),
-        pytest.param([{"versions": "5.*"}], [{"versions": "6.*"}], True, id="other versions"),
-        pytest.param(
-            [{"versions": "5.*", "seats": 2}], [{"versions": "5.*"}, {"versions": "6.*"}], True, id="fewer for one"
-        ),
-        pytest.param([{"versions": "5.*", "seats": 2}], [{"versions": "5.*"}, {}], False, id="some for any version"),
-        pytest.param([{"license": "uncounted"}], [{"seats": 1000000}], True, id="uncounted to counted"),
-        pytest.param([{"seats": 1000000}], [{"license": "uncounted"}], False, id="counted to uncounted"),
-        pytest.param(
-            [{"license": "uncounted"}, {"seats": 5}], [{"license": "uncounted"}], False, id="seats beside uncounted"
-        ),
-        pytest.param(
-            [{"id": "a", "seats": 3}], [{"id": "a", "seats": 3}, {"replaces": "a", "not_before": "2027-01-01"}], True,
-            id="replaced by less later",
-        ),
-    ],
-)  # fmt: skip
-def test_less_means_that_at_some_time_from_now_it_grants_less(
-    old: list[dict[str, Any]], new: list[dict[str, Any]], less: bool
-) -> None:
-    assert change(old, new)["kso.scales"] == ("changed", less)
-
-
-def test_the_difference_shows_both_sides() -> None:
-    (row,) = terms.difference(file({"seats": 3, "versions": "5.*"}), file({"seats": 1, "expires": "2027-01-01"}), NOW)
-    assert row["was"] == {"state": "valid", "total": 3, "not_before": None, "expires": None, "versions": ["5.*"]}
-    assert row["will_be"] == {
-        "state": "valid",
-        "total": 1,
-        "not_before": None,
-        "expires": "2027-01-01",
-        "versions": [None],
-    }
-
-
-@given(_lines(), _lines())
-def test_less_agrees_with_a_model_that_asks_at_every_moment(
-    old: list[dict[str, Any]], new: list[dict[str, Any]]
-) -> None:
-    before, after = file(*old), file(*new)
-    expected: set[str] = set()
-    now: float | None = NOW
-    while now is not None:
-        was, will_be = evaluate([before], now), evaluate([after], now)
-        for name, verdict in was.names.items():
-            other = will_be.names.get(name)
-            if (verdict.total or 0) > (0 if other is None else other.total or 0):
-                expected.add(name)
-        now = min((each for each in (was.next_change, will_be.next_change) if each is not None), default=None)
-    assert {row["license"] for row in terms.difference(before, after, NOW) if row["less"]} == expected
 
 
 def test_lines_as_maps_are_plain_values() -> None:

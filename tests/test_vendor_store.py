@@ -13,17 +13,11 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from licd.license.install import LicenseRequest
-from licd_vendor import store
+from licd_vendor import store, tables
 from licd_vendor.keys import Failure
 from tests.support import postgres
-from tests.support.books import Books, Machine
+from tests.support.books import Books, Machine, complaint
 from tests.support.postgres import needs_postgres
-
-
-def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    error, hint = capsys.readouterr().err.splitlines()
-    assert (error[:7], hint[:6]) == ("error: ", "hint: ")
-    return f"{error}\n{hint}"
 
 
 def test_the_folder_may_have_any_name(tmp_path: Path) -> None:
@@ -195,7 +189,7 @@ def test_folder_and_database_may_come_from_the_environment(tmp_path: Path, monke
 def test_rows_that_name_what_is_not_there_are_refused_by_the_database(books: Books) -> None:
     database = f"sqlite:///{books.dir / 'vendor.db'}"
     with pytest.raises(Failure, match="changed the same"), store.transaction(database, "acme") as session:
-        session.add(store.Device(customer_id="nobody", created="", key="", fingerprint={}, weights={}, share=1))
+        session.add(tables.Device(customer_id="nobody", created="", key="", fingerprint={}, weights={}, share=1))
 
 
 # --- without SQLAlchemy -----------------------------------------------------------------------------------------------

@@ -296,3 +296,10 @@ def problem(answer: TestResponse) -> Any:
     assert re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", value["name"])
     assert all(value[name].endswith(".") for name in ("title", "detail", "next"))
     return value
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The two lines on stderr."""
+    error, hint = capsys.readouterr().err.splitlines()
+    assert (error[:7], hint[:6]) == ("error: ", "hint: ")
+    return f"{error}\n{hint}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from licd.daemon.seat_methods import RECORD_BYTES
+from licd.rpc.errors import Error, Refused
 from licd.seats.events import KEEP, Event
 from licd.seats.journal import MIN_BYTES, Journal
 from licd.seats.ledger import Grant, Ledger, Wish
@@ -16,6 +20,20 @@ from licd.seats.replay import Clock, replay
 
 TILLS = "kso.tills"
 SINCE = 1800000000
+UID, OTHER_UID = 1000, 1001
+
+
+def client(pid: int = 10, uid: int = UID) -> Session:
+    return Session(uid, pid)
+
+
+@contextmanager
+def refused(error: Error, **data: object) -> Iterator[None]:
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.error is error
+    assert caught.value.data.items() >= data.items()
+    assert "{" not in caught.value.message  # its data fills the sentence
 
 
 class Desk:
@@ -121,7 +139,7 @@ class Shop:
         self.ledger = ledger
         self.desk = Desk(ledger, tills=tills)
         self.desk.on_record = lambda event, sync: self.journal.stage(event, sync=sync)
-        self.session = Session(1000, 10)
+        self.session = client()
 
     def acquire(self, holder: str, seats: int = 1, **more: Any) -> Lease:
         self.journal.reserve(RECORD_BYTES)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from hypothesis import strategies as st
 
 from licd.license import document
 from licd.license.lines import LicenseFile, check_whole, read_header, read_line
@@ -29,3 +31,29 @@ def file(*lines: Mapping[str, Any], vendor: str = "acme", **header: Any) -> Lice
         head.file, vendor, head.vendor, head.device, head.seq, head.request, head.issued, head.renewal,
         head.device_grace_days, read, only.text, "", 0.0, head.x,
     )  # fmt: skip
+
+
+DATES = st.none() | st.integers(0, 60).map(lambda days: (datetime(2026, 6, 1) + timedelta(days)).strftime("%Y-%m-%d"))
+
+
+@st.composite
+def any_lines(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Lines of one license file, of two names, some of which replace others."""
+    lines = []
+    for n in range(draw(st.integers(1, 5))):
+        begin, end = draw(DATES), draw(DATES)
+        if begin is not None and end is not None and end < begin:
+            begin, end = end, begin
+        replaces = draw(st.none() | st.integers(0, n - 1)) if n else None
+        lines.append(
+            {
+                "id": f"l{n}",
+                "name": draw(st.sampled_from(["kso.a", "kso.b"])),
+                "seats": draw(st.integers(1, 9)),
+                "not_before": begin,
+                "expires": end,
+                "grace_days": draw(st.integers(0, 5)),
+                "replaces": None if replaces is None else f"l{replaces}",
+            }
+        )
+    return lines

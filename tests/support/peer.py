@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from licd.rpc import wire
 
@@ -54,6 +54,12 @@ class Peer:
         self._listener.close()
         for stream in self._streams:
             stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def answer(result: Any) -> Script:

@@ -24,6 +24,13 @@ def forget_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, no journal of systemd's; and where the system's certificates are looked for is the tests' own."""
+    forget_proxies(monkeypatch)
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(web().ca_file))
+
+
 def post(url: str, ca_file: str | None = None, *, body: bytes = b"a code", timeout_s: float = 10.0) -> bytes:
     return posting.post(url, body, CODE, REQUEST, ca_file=ca_file or str(web().ca_file), timeout_s=timeout_s)
 

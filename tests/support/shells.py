@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 START = {
     "bash": ("bash", "--noprofile", "--norc", "-i"),
@@ -50,10 +49,14 @@ class Shell:
         if self.pid == 0:
             os.chdir(folder)
             os.execve(program, START[name], {**env, "PS1": self.PROMPT, "COLUMNS": "150", "LINES": "60"})
-        self._write("stty rows 60 cols 150\n")
-        # Spelled so that the echo of the line is not taken for what it prints.
-        show = """show_words() { printf 'be''gin'; printf '|%s' "$@"; printf '|e''nd'; }"""
-        self.run(f"{show}; PROMPT='{self.PROMPT}'; {SETUP[name]}", "setup")
+        try:
+            self._write("stty rows 60 cols 150\n")
+            # Spelled so that the echo of the line is not taken for what it prints.
+            show = """show_words() { printf 'be''gin'; printf '|%s' "$@"; printf '|e''nd'; }"""
+            self.run(f"{show}; PROMPT='{self.PROMPT}'; {SETUP[name]}", "setup")
+        except BaseException:
+            self.end()
+            raise
 
     def tab(self, line: str, times: int = 1) -> str:
         """What the terminal shows for this line and TAB. The line is thrown away."""
@@ -101,7 +104,10 @@ class Shell:
     def __enter__(self) -> Shell:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._terminal)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -91,26 +92,33 @@ def steps(block: str) -> list[Step]:
     return found
 
 
-def play(commands: Iterable[str], shop: Path, prepare: str = "", wrap: Sequence[str] = ()) -> list[str]:
+def play(
+    commands: Iterable[str], shop: Path, prepare: str = "", wrap: Sequence[str] = (), timeout_s: float = TIMEOUT_S
+) -> list[str]:
     """What each command really prints. `prepare` runs before, in the folder; without it there is no folder yet.
 
     wrap: what goes before the shell that plays it
+    Errors: subprocess.TimeoutExpired; nothing of what was started runs then, in the background neither
     """
     script = ["exec 2>&1", f"mkdir -p {shop} && cd {shop}" if prepare else "", prepare, f"printf '{_MARK}'"]
     for command in commands:
         lines = command.rstrip("\n")
         script += [f"last={_quoted(lines)}", f"(exit ${{status:-0}})\n{lines}", *_PIECES]
     script.append("kill $(jobs -p) 2>/dev/null; wait")
-    done = subprocess.run(
+    with subprocess.Popen(
         [*wrap, "bash", "-c", "\n".join(script).replace(SHOP, str(shop))],
         cwd=shop.parent,
         env=environment(shop),
         stdout=subprocess.PIPE,
-        timeout=TIMEOUT_S,
-        check=False,
         text=True,
-    )
-    printed = done.stdout.replace(str(shop), SHOP)
+        start_new_session=True,  # so that all of it can be ended at once
+    ) as playing:
+        try:
+            printed, _ = playing.communicate(timeout=timeout_s)
+        except BaseException:
+            os.killpg(playing.pid, signal.SIGKILL)
+            raise
+    printed = printed.replace(str(shop), SHOP)
     for pattern, words in _SYSTEM:
         printed = re.sub(pattern, words, printed)
     outputs = printed.split(_MARK)[1:-1]

@@ -18,7 +18,8 @@ from licd.device.fingerprint import FACTORS, STRONG, Tags
 from licd.license.dates import timestamp
 from licd.license.renewal import RenewalRequest
 from licd_vendor.keys import Failure
-from licd_vendor.store import Alarm, Device, Issue, Renewal, lock
+from licd_vendor.store import lock
+from licd_vendor.tables import Alarm, Device, Issue, Renewal
 
 
 def check(

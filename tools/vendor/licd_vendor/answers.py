@@ -12,7 +12,7 @@ from licd.license.renewal import MAX_REASON, RenewalRequest, verify_answer
 from licd.rpc.errors import Refused
 from licd_vendor.keys import Failure, SigningKey
 from licd_vendor.orders import ENDED, EXPIRED, state_of
-from licd_vendor.store import Device, Order
+from licd_vendor.tables import Device, Order
 
 
 def unchanged(profile: trust.VendorProfile, key: SigningKey, request: RenewalRequest, now: float) -> bytes:

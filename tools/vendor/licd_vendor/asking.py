@@ -15,7 +15,8 @@ from licd.license.members import a_stamp
 from licd.rpc.errors import Refused
 from licd_vendor.keys import Failure, SigningKey
 from licd_vendor.orders import check_open, find_order, is_current
-from licd_vendor.store import Code, Customer, InstallRequest, Order, lock
+from licd_vendor.store import lock
+from licd_vendor.tables import Code, Customer, InstallRequest, Order
 
 
 def new_install_request(

@@ -24,7 +24,8 @@ from licd.rpc.errors import TOO_MANY_TRIES, UNKNOWN_CODE, Refused
 from licd_vendor import asking
 from licd_vendor.keys import Failure, SigningKey
 from licd_vendor.orders import check_open, find_order
-from licd_vendor.store import Code, Database, InstallRequest, Issue, Store, Try, lock
+from licd_vendor.store import Database, lock
+from licd_vendor.tables import Code, InstallRequest, Issue, Store, Try
 
 TEN_MINUTES_S, HOUR_S = 600, 3600
 MAX_OF_AN_ADDRESS = 10  # in ten minutes: several installers behind one router mistype, too

@@ -16,7 +16,8 @@ from licd.license import trust
 from licd.license.lines import NONE, UNCOUNTED
 from licd_vendor import filing, orders, sign
 from licd_vendor.keys import Failure
-from licd_vendor.store import License, Order, lock
+from licd_vendor.store import lock
+from licd_vendor.tables import License, Order
 
 Terms = dict[str, Any]  # of a license, with all its members
 

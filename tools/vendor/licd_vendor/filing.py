@@ -6,6 +6,7 @@ what is counted, and how the file is made is the same for both, and stands here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from licd_vendor import recognize, sign
 from licd_vendor.keys import SigningKey
 from licd_vendor.orders import LIVE, NotIssued, rehosts_of, state_of, terms_of
 from licd_vendor.recognize import CHANGED, MANY, MOVED, REIMAGED
-from licd_vendor.store import Customer, Device, Issue, IssuedOrder, Order
+from licd_vendor.tables import Customer, Device, Issue, IssuedOrder, Order
 
 # --- what a device shows --------------------------------------------------------------------------------------------
 
@@ -197,6 +198,11 @@ def counts(file: bytes, profile: trust.VendorProfile, now: float, *, new: bool) 
     except Refused:
         return False
     return True
+
+
+def said(file: bytes) -> list[dict[str, Any]]:
+    """What the lines of a file of this store say."""
+    return [json.loads(line.partition(b"\t")[0]) for line in file.splitlines()]
 
 
 def licenses_in(file: bytes) -> int:

@@ -27,7 +27,8 @@ from licd_vendor.filing import Move
 from licd_vendor.keys import Failure, SigningKey
 from licd_vendor.orders import NEW_ORDER, NotIssued, check_open
 from licd_vendor.recognize import ANY, CHANGED, MOVED, REIMAGED, Seen
-from licd_vendor.store import Code, Device, InstallRequest, Issue, Order, lock
+from licd_vendor.store import lock
+from licd_vendor.tables import Code, Device, InstallRequest, Issue, Order
 
 
 class Issued(NamedTuple):

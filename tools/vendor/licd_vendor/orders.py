@@ -14,7 +14,8 @@ from licd.license.dates import DAY_S, end_of, timestamp
 from licd.rpc.errors import NO_SUCH_ORDER, Refused
 from licd_vendor import sign
 from licd_vendor.keys import Failure
-from licd_vendor.store import Device, InstallRequest, Issue, IssuedOrder, License, Order, customer_of, lock
+from licd_vendor.store import customer_of, lock
+from licd_vendor.tables import Device, InstallRequest, Issue, IssuedOrder, License, Order
 
 
 def new_order(

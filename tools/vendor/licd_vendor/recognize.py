@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from licd.device.fingerprint import FACTORS, KEPT, LOST, STRONG, Match, Tags, match
 
 if TYPE_CHECKING:
-    from licd_vendor.store import Device
+    from licd_vendor.tables import Device
 
 SAME = "same"  # key and hardware
 REIMAGED = "reimaged"  # the hardware, under another key

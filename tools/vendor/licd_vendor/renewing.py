@@ -10,9 +10,7 @@ the newest file says. So one that was answered with that file gets the same byte
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -20,33 +18,23 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from licd.device.fingerprint import Match
-from licd.license import schedule, trust
-from licd.license.dates import DAY_S, FOREVER
+from licd.license import trust
 from licd.license.document import LICENSE_FILE, REFUSAL, UNCHANGED
-from licd.license.members import a_stamp
 from licd.license.renewal import RenewalRequest
 from licd.rpc.errors import ANOTHER_DEVICE, ANOTHER_VENDOR, Refused
 from licd_vendor import alarms, answers, filing, recognize, sign
 from licd_vendor.filing import Move
 from licd_vendor.keys import Failure, SigningKey
-from licd_vendor.load import Load
+from licd_vendor.load import Load, due
 from licd_vendor.recognize import ANY, CHANGED, REIMAGED, Seen
-from licd_vendor.store import Device, Issue, Order, Renewal, lock
+from licd_vendor.store import lock
+from licd_vendor.tables import Device, Issue, Order, Renewal
 
-MAX_A_DAY = 24  # answered renewals of a device: an honest one asks once in some weeks, and a dozen times on a bad day
 MAX_KEPT = 400  # renewals of a device that are remembered: more than thirty years of monthly ones
 
 
 class UnknownFile(Failure):
     """The license file is none that this store issued."""
-
-
-class ComeAgain(Failure):
-    """Nothing was decided, and nothing is lost: the device shall ask again after so many seconds."""
-
-    def __init__(self, reason: str, seconds: int) -> None:
-        super().__init__(reason, "Nothing is lost.")
-        self.seconds = seconds
 
 
 class Answer(NamedTuple):
@@ -143,7 +131,7 @@ def renew(
     if before is not None and _stands(asked, before, live):
         return Outcome(_file(before, again=True))
     if row is None and load is not None:
-        _check_load(asked, load)
+        load.check(session, request, device, issue, now=now)
     decided: _Decided | Refused | Failure
     try:
         decided = _decide(asked)
@@ -270,7 +258,7 @@ def _renewed(asked: _Asked, decided: _Decided) -> Answer:
         if request.file == newest.id and filing.counts(newest.document, profile, now, new=False):
             data = answers.unchanged(profile, asked.key, request, now)
             return Answer(UNCHANGED, data, device.id, newest.id, newest.seq, without=without)
-        if request.file != newest.id and now < _due(newest) and filing.counts(newest.document, profile, now, new=True):
+        if request.file != newest.id and now < due(newest) and filing.counts(newest.document, profile, now, new=True):
             return _file(newest, again=True)._replace(without=without)
     # The id has a file already: one that no device takes any more (see _again), or of another device that chose it.
     mine = Issue.install_request_id == newest.install_request_id, Issue.request_id == request.id
@@ -289,7 +277,7 @@ def _renewed(asked: _Asked, decided: _Decided) -> Answer:
 
 def _same(described: Mapping[str, Any], newest: Issue) -> bool:
     """Whether the newest file says already what a new one would."""
-    first, *rest = _said(newest.document)
+    first, *rest = filing.said(newest.document)
     there = {name: first.get(name) for name in ("device", "renewal", "device_grace_days", "x")}
     there["licenses"] = [{name: each.get(name) for name in sign.LICENSE_MEMBERS} for each in rest]
     wanted = dict(described) | {"licenses": [sign.whole_license(each) for each in described["licenses"]]}
@@ -300,56 +288,6 @@ def _sorted(described: Mapping[str, Any]) -> dict[str, Any]:
     device = described["device"]
     tags = {factor: sorted(each) for factor, each in device["fingerprint"].items()}
     return dict(described) | {"device": dict(device) | {"fingerprint": tags}}
-
-
-def _said(file: bytes) -> list[dict[str, Any]]:
-    """What the lines of a file of this store say."""
-    return [json.loads(line.partition(b"\t")[0]) for line in file.splitlines()]
-
-
-# --- when -----------------------------------------------------------------------------------------------------------
-
-
-def _renewals(file: bytes) -> list[Mapping[str, Any]]:
-    """How the lines of a file are to be renewed, but for those that are not."""
-    first, *rest = _said(file)
-    found: Iterable[Mapping[str, Any]] = (each["renewal"] or first["renewal"] for each in rest)
-    return [each for each in found if each["need"] != schedule.NONE]
-
-
-def _due(issue: Issue) -> float:
-    """When the device shall ask first, counted from this file."""
-    every = min((each["every_days"] for each in _renewals(issue.document)), default=None)
-    return FOREVER if every is None else a_stamp(issue.issued) + every * DAY_S
-
-
-def _check_load(asked: _Asked, load: Load) -> None:
-    """Nothing, if the device is served now. Errors: ComeAgain"""
-    mine = Renewal.device == asked.device, Renewal.answer != REFUSAL
-    today = Renewal.at > asked.now - DAY_S, Renewal.at <= asked.now
-    last = asked.session.scalar(
-        select(Renewal.at).where(*mine, *today).order_by(Renewal.at.desc()).offset(MAX_A_DAY - 1).limit(1)
-    )
-    if last is not None:
-        reason = f"Device {asked.device.id} has had {MAX_A_DAY} answers within a day."
-        raise ComeAgain(reason, min(DAY_S, max(1, math.ceil(last + DAY_S - asked.now))))
-    seconds = load.wait_s(asked.session, asked.now, lambda: _left(asked))
-    if seconds is not None:
-        raise ComeAgain(f"Many devices ask today; device {asked.device.id} has time.", seconds)
-
-
-def _left(asked: _Asked) -> tuple[float, float]:
-    """Seconds until the first license of the device stops for want of renewal, and since it was to ask."""
-    unchanged = Renewal.device == asked.device, Renewal.seq == asked.issue.seq, Renewal.answer == UNCHANGED
-    past = Renewal.at <= asked.now  # what is later, a wrong clock wrote
-    last = asked.session.scalar(select(Renewal.at).where(*unchanged, past).order_by(Renewal.at.desc()).limit(1))
-    basis = max(a_stamp(asked.issue.issued), last or 0.0)
-    share = schedule.share(asked.request.device, asked.request.vendor)
-    renewals = _renewals(asked.issue.document)
-    attempts = [(each, schedule.attempt(each["every_days"], basis, share)) for each in renewals]
-    stops = [at + each["grace_days"] * DAY_S for each, at in attempts if each["need"] == schedule.REQUIRED]
-    overdue = asked.now - min((at for _, at in attempts), default=asked.now)
-    return max(0.0, min(stops, default=FOREVER) - asked.now), max(0.0, overdue)
 
 
 # --- what is remembered ---------------------------------------------------------------------------------------------

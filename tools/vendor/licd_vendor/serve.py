@@ -30,8 +30,9 @@ from licd.rpc.errors import ANOTHER_DEVICE, DOCUMENT_TOO_LARGE, REHOST_LIMIT, Re
 from licd_vendor import codes, issuing, keys, passphrase, problems, renewing, show, store
 from licd_vendor.carried import Carried
 from licd_vendor.keys import Failure, SigningKey
-from licd_vendor.load import Load
+from licd_vendor.load import ComeAgain, Load
 from licd_vendor.orders import NotIssued
+from licd_vendor.tables import Store
 
 CODE = "application/vnd.licd.code"
 INSTALL_REQUEST = "application/vnd.licd.install-request"
@@ -108,7 +109,7 @@ def create_app(
     @app.get("/health")
     def health() -> dict[str, str]:
         with books.transaction() as session:
-            session.scalar(select(store.Store.version))
+            session.scalar(select(Store.version))
         return {"status": "ok", "vendor": profile.vendor}
 
     _add_answers(app)
@@ -205,8 +206,8 @@ def _add_answers(app: Flask) -> None:
     def _(_: renewing.UnknownFile) -> Response:
         return problems.UNKNOWN_LICENSE_FILE.response()
 
-    @app.errorhandler(renewing.ComeAgain)
-    def _(reason: renewing.ComeAgain) -> Response:
+    @app.errorhandler(ComeAgain)
+    def _(reason: ComeAgain) -> Response:
         return problems.come_again(reason.seconds).response()
 
     @app.errorhandler(store.Unavailable)

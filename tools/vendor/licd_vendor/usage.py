@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, undefer
 
 from licd.license.dates import later
 from licd_vendor.orders import LIVE, state_of
-from licd_vendor.store import Device, Renewal
+from licd_vendor.tables import Device, Renewal
 
 
 def list_usage(session: Session, customer: str | None, now: float) -> list[dict[str, Any]]:
