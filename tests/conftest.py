@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,14 @@ from tests.support.books import Books
 from tests.support.cli import Run, Start, peers, runner
 from tests.support.daemon import Daemon
 from tests.support.device import device
+from tests.support.once import share
 from tests.support.site import Site
+
+
+def pytest_configure() -> None:
+    share()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of what a shell starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # or no child of a test could be interrupted
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -49,13 +50,9 @@ def env(daemon: Daemon, home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shells(home: Path, env: dict[str, str]) -> Iterator[dict[str, Shell]]:
-    started: dict[str, Shell] = {}
-    for name in ("bash", "zsh"):
-        if shutil.which(name) is not None:
-            started[name] = Shell(name, home, env).__enter__()
-    yield started
-    for shell in started.values():
-        shell.__exit__(None, None, None)
+    with contextlib.ExitStack() as stack:
+        names = [name for name in ("bash", "zsh") if shutil.which(name) is not None]
+        yield {name: stack.enter_context(Shell(name, home, env)) for name in names}
 
 
 # --- bash and zsh on a terminal: the line that TAB makes is run, so that the shell's own quoting is judged ----------

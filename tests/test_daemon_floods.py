@@ -167,6 +167,7 @@ def test_dear_requests_in_great_number_hold_no_one_up(daemon: Daemon) -> None:
 
 
 @needs_root
+@pytest.mark.alone
 def test_sixty_clients_of_one_user_with_dear_requests_take_no_more_of_a_turn_than_a_few() -> None:
     names = [{"license": "kso.pos", "holder": f"till-{n}"} for n in range(5_000)]
     with (

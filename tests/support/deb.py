@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.once import once
 
-_folder = tempfile.TemporaryDirectory(prefix="licd-deb-")
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Packages(NamedTuple):
@@ -22,22 +21,25 @@ class Packages(NamedTuple):
 @functools.cache
 def packages() -> Packages:
     """As tools/build-deb makes them from this checkout."""
-    return build(Path(_folder.name) / "built")
+    return _in(once("packages", build))
 
 
-@functools.cache
-def _source() -> Path:
-    """A copy of this checkout: all builds of a run are of one state, whoever edits it meanwhile."""
+def _in(folder: Path) -> Packages:
+    (device,), (vendor,) = folder.glob("licd_*.deb"), folder.glob("licd-vendor_*.deb")
+    return Packages(device, vendor)
+
+
+def _copy(folder: Path) -> None:
     others = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "play", "tests")
-    return shutil.copytree(ROOT, Path(_folder.name) / "source", ignore=others)
+    shutil.copytree(ROOT, folder, ignore=others, dirs_exist_ok=True)
 
 
 def build(folder: Path) -> Packages:
-    program = _source() / "tools" / "build-deb"
+    """All builds of a run are of one state of this checkout, whoever edits it meanwhile."""
+    program = once("source", _copy) / "tools" / "build-deb"
     done = subprocess.run([program, "--fast", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (device,), (vendor,) = folder.glob("licd_*.deb"), folder.glob("licd-vendor_*.deb")
-    return Packages(device, vendor)
+    return _in(folder)
 
 
 def unpacked(package: Path, folder: Path) -> Path:
@@ -49,13 +51,17 @@ def unpacked(package: Path, folder: Path) -> Path:
 @functools.cache
 def next_version() -> Path:
     """The device's package once more, as the version 99 to upgrade to: licd says that it is that."""
-    folder = unpacked(packages().device, Path(_folder.name) / "next")
+    return once("next", _build_next) / "licd.deb"
+
+
+def _build_next(target: Path) -> None:
+    folder = unpacked(packages().device, target / "files")
     control = folder / "DEBIAN" / "control"
     control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 99."))
     module = folder / "usr/lib/licd/licd/__init__.py"
     module.write_text(module.read_text().replace('__version__ = "', '__version__ = "99.'))
     for compiled in module.parent.glob("__pycache__/__init__.*.pyc"):
         compiled.unlink()
-    target = Path(_folder.name) / "next.deb"
-    subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", folder, target], check=True, capture_output=True)
-    return target
+    subprocess.run(
+        ["dpkg-deb", "-Zgzip", "-z1", "--build", folder, target / "licd.deb"], check=True, capture_output=True
+    )
