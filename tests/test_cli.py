@@ -174,6 +174,7 @@ def test_without_a_socket_it_is_status_3_and_asks_whether_licd_runs(run: Run, pa
     assert (done.status, done.out) == (problems.UNREACHABLE, "")
     assert done.err.startswith(f"error: There is no socket {path}. (NO_SOCKET)\nhint: ")
     assert "systemctl status licd" in done.err
+    assert "systemctl restart licd.socket" in done.err
 
 
 def test_a_dead_socket_is_status_3_and_nobody_listens(run: Run, path: str) -> None:

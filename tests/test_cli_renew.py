@@ -21,17 +21,16 @@ from tests.support.courier import (
     FINE,
     LATER,
     OF_UMBRA,
-    PROBLEM_TYPE,
     REFUSED,
     Licd,
     renew,
     renewed,
     report,
     row,
-    surroundings,
     told,
 )
 from tests.support.https import Script, Server, Web, answer, cut
+from tests.support.posting import PROBLEM_TYPE, surroundings
 
 
 @pytest.fixture(autouse=True)

@@ -22,18 +22,17 @@ from tests.support.courier import (
     FINE,
     FULL,
     OF_UMBRA,
-    PROBLEM_TYPE,
     SOON,
     Licd,
     renew,
     renewed,
     report,
     row,
-    surroundings,
     told,
 )
 from tests.support.https import Script, Server, Web, answer, cut, drip, head, say, silence
 from tests.support.peer import Peer
+from tests.support.posting import PROBLEM_TYPE, surroundings
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +82,14 @@ def cases() -> list[Any]:
 def test_what_came_instead_of_an_answer_is_reported_and_changes_nothing(  # noqa: PLR0917  a case and its verdict
     run: Run, folder: Path, script: Script, name: str, status: int, says: str, due: bool
 ) -> None:
-    with Server(script) as server, Licd(folder, [row(url=server.url, hard_stop="2027-01-02T12:00:00Z")]) as there:
+    with Server(script) as server, Licd(folder, [row(url=server.url, hard_stop="2099-01-02T12:00:00Z")]) as there:
         began = time.monotonic()
         done = renew(run, there, "--timeout", 1, *(["--due"] if due else []))
         assert time.monotonic() - began < 4
         assert there.documents == []
         assert there.failures == [{"vendor": "acme", "failure": name}]
-    assert (done.status, says in done.err) == (status, True), done.err
+    passes = due and status == problems.UNREACHABLE  # for a timer, which tries again
+    assert (done.status, says in done.err) == (problems.DONE if passes else status, True), done.err
     assert "license-request" not in done.err
     shown = "VENDOR_REFUSED" if name == "ASK_VENDOR" else name
     if due:
@@ -98,10 +98,26 @@ def test_what_came_instead_of_an_answer_is_reported_and_changes_nothing(  # noqa
     else:
         assert done.out == (
             f"acme: not renewed; nothing was changed. Next try: {SOON}. "
-            "Without a renewal licenses stop from 2027-01-02T12:00:00Z on.\n"
+            "Without a renewal licenses stop from 2099-01-02T12:00:00Z on.\n"
         )
         assert re.search(rf"(?m)^error: acme: .*\({shown}\)\nhint: .", done.err)
         assert ("licd-cli renew --export FILE" in done.err) == (name != "ANOTHER_VENDOR")
+
+
+@pytest.mark.parametrize("hard_stop", ["2026-01-02T12:00:00Z", None])
+def test_a_timer_fails_without_a_network_only_where_licenses_have_stopped(
+    run: Run, folder: Path, hard_stop: str | None
+) -> None:
+    with Server(answer(500)) as server:
+        rows = [row("umbra", url=server.url, hard_stop=None), row(url=server.url, hard_stop=hard_stop)]
+        with Licd(folder, rows) as there:
+            done = renew(run, there, "--due")
+    assert done.status == (problems.DONE if hard_stop is None else problems.UNREACHABLE)
+    assert [line.split(":")[0] for line in done.err.splitlines()] == ["umbra", "acme"]
+
+
+def test_a_timer_that_does_not_reach_licd_itself_fails(run: Run, folder: Path) -> None:
+    assert run("renew", "--due", "--socket", f"{folder}/s").status == problems.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -133,7 +149,7 @@ def test_how_long_a_busy_server_wants_to_be_left_alone_is_told_to_licd(
         name = "TOO_MANY_TRIES" if b"TRIES" in body else "VENDOR_BUSY"
         assert there.failures == [{"vendor": "acme", "failure": name, "retry_after": 90000}]
         assert len(server.asked) == 1
-    assert done.status == (problems.REFUSED if b"TRIES" in body else problems.UNREACHABLE)
+    assert done.status == (problems.REFUSED if b"TRIES" in body else problems.DONE)
 
 
 def test_a_server_that_wants_to_be_left_alone_for_ages_is_told_to_licd_as_for_what_it_heeds(
@@ -150,7 +166,7 @@ def test_a_person_waits_some_seconds_for_a_busy_server_and_a_timer_does_not(run:
     with Server(busy, busy, FINE) as server, Licd(folder, [row(url=server.url)], report("unchanged")) as there:
         done = renew(run, there, "--due")
         assert there.failures == [{"vendor": "acme", "failure": "VENDOR_BUSY", "retry_after": 1}]
-        assert (done.status, len(server.asked)) == (problems.UNREACHABLE, 1)
+        assert (done.status, len(server.asked)) == (problems.DONE, 1)
         began = time.monotonic()
         done = renew(run, there)
         assert time.monotonic() - began >= 1

@@ -23,7 +23,7 @@ from tests.support.peer import answer, refuse, say, silence
 
 # The dest of each argument of which nobody knows the values beforehand.
 FREE = {"timeout", "for_version", "seats", "ttl", "reason", "code", "arguments"}
-# What licd never says by itself.
+# As a client gets it; the words are the test's own, so that it shows if anybody prints them.
 NOT_PERMITTED = {"code": 13, "name": "NOT_PERMITTED", "message": "No.", "data": {}}
 
 
@@ -198,6 +198,7 @@ def test_what_cannot_be_typed_is_not_offered(peer: Start, monkeypatch: pytest.Mo
     assert words("leases", "--holder", "") == ["fine"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("script", [silence, say(b"\xc1"), answer(7), answer({}), answer({"leases": [1]}),
                                     refuse(NOT_PERMITTED), refuse("no")])  # fmt: skip
 def test_a_licd_that_does_not_answer_well_is_not_waited_for_nor_complained_about(

@@ -23,6 +23,7 @@ import licd
 from licd.cli.completion_shells import SHELLS
 from tests.support.deb import ROOT, build, packages, unpacked
 from tests.support.needs import needs_debhelper
+from tests.support.once import share
 
 DEBIAN = ROOT / "tools" / "debian"
 SETUP = configparser.ConfigParser()
@@ -58,6 +59,10 @@ def test_lintian_finds_nothing_but_what_is_argued() -> None:
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "venv.py").write_text("raise SystemExit('a foreign module')\n")
+    (share() / "source/licd/.main.py.swp").write_text("an editor keeps that\n")
     before = os.umask(0o077)
     try:
         again = build(tmp_path / "another" / "place")

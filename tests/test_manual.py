@@ -285,8 +285,8 @@ def test_the_manual_lists_exactly_the_options_of_licd() -> None:
 
 
 def test_the_manual_lists_exactly_the_exit_statuses_of_licd() -> None:
-    usage = 2  # argparse's
-    codes = (main.DONE, usage, main.FAULT, main.NO_SOCKET, main.JOURNAL_FAILED, main.LOCKED, main.BAD_CONFIG)
+    traceback, usage = 1, 2  # Python's, and argparse's
+    codes = (main.DONE, traceback, usage, main.FAULT, main.NO_SOCKET, main.JOURNAL_FAILED, main.LOCKED, main.BAD_CONFIG)
     assert [item.head for item in items(section(LICD, "EXIT STATUS"))] == [str(code) for code in codes]
 
 

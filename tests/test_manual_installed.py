@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from licd.daemon import main
-from licd.rpc.client import Client
+from licd.rpc.errors import STATE_NOT_WRITABLE
 from tests.support import mdoc
-from tests.support.deb import packages
 from tests.support.device import vendor
 from tests.support.mdoc import items, section, source, subsections, text, with_macro
 from tests.support.needs import needs_container, needs_debhelper, needs_systemd
-from tests.support.nspawn import Machine
-from tests.support.shop import SOCKET, STATE
-from tests.support.transcript import CHECKOUT
+from tests.support.shop import SOCKET, STATE, Shop
+from tests.support.units import UNITS, unit
 
-UNITS = CHECKOUT / "systemd"
 INSTALLATION = section(source("licd.8"), "INSTALLATION")
 PARTS = subsections(INSTALLATION)
 WORDS = text(INSTALLATION)
 DISPLAYS = list(mdoc.displays(INSTALLATION))
-
-
-def unit(name: str) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser's manual says
-    parser.read(UNITS / name)
-    return parser
 
 
 # --- the page against the units -----------------------------------------------------------------------------------
@@ -61,8 +50,8 @@ def test_the_units_are_as_the_manual_says() -> None:
     command = renew["Service"]["ExecStart"].removeprefix("/usr/bin/")
     assert units["licd-renew.service"].startswith(f"Runs {command}, also when the network has come up.")
     assert renew["Install"]["WantedBy"] == "network-online.target"
-    assert (service["RestartSec"], service["WatchdogSec"]) == ("1s", "3min")
-    assert "starts it again after a second" in WORDS
+    assert (service["RestartSec"], service["WatchdogSec"]) == ("2s", "3min")
+    assert "starts it again after two seconds" in WORDS
     assert "If for 3 minutes it does not turn" in WORDS
     assert f"which has mode {service['StateDirectoryMode']}," in WORDS
     (held,) = re.findall(r"exec sleep (\d+)", service["ExecStopPost"])
@@ -85,7 +74,10 @@ def test_folders_that_the_units_hide_are_those_that_pages_warn_of() -> None:
         assert hidden.items() <= dict(unit(name)["Service"]).items()
     assert "sees nothing of /home, /root and /tmp, so" in text(source("licd-license.5"))
     (vendors,) = [item for item in with_macro(source("licd.conf.5"), "Cm") if item.head == "vendors"]
-    assert "It must not be in /home, /root or /tmp," in vendors.text
+    assert "sees of the file system only /usr, /etc and the state folder;" in vendors.text
+    shown = unit("licd.service")["Service"]["BindReadOnlyPaths"].split()
+    assert {"/usr", "/etc"} <= set(shown)
+    assert not [path for path in shown if path.startswith(("/home", "/root", "/tmp", "/srv", "/opt", "/var"))]
 
 
 @needs_systemd
@@ -108,33 +100,23 @@ def open_points() -> list[str]:
 
 # --- played -------------------------------------------------------------------------------------------------------
 
-INSTALL, FIRST, EDIT, GROUP, MEMBERS, STATUS, ELSEWHERE = DISPLAYS
+INSTALL, FIRST, EDIT, GROUP, MEMBERS, STATUS, ELSEWHERE, MOUNT = DISPLAYS
 
 
-class Played(Machine):
-    """The package is installed, and all has been done that the page says is then to be done; said: what that printed"""
+class Played(Shop):
+    """All has been done that the page says is to be done; said: what that printed"""
 
-    def __enter__(self) -> Played:
-        super().__enter__()
-        try:
-            package = packages().device
-            self.put(package, f"/root/{package.name}")
-            vendor().write_profile(self.path("/root"), "profile")
-            self.run("useradd", "till")
-            self.shell(INSTALL, timeout_s=300)
-            self.before = self.systemctl("is-active", "licd.socket", "licd-renew.timer").split()
-            self.said = self.shell(FIRST)
-        except BaseException:
-            self.end()
-            raise
-        return self
+    def install(self, package: Path) -> str:
+        self.put(package, f"/root/{package.name}")
+        vendor().write_profile(self.path("/root"), "profile")
+        self.run("useradd", "till")
+        printed = self.shell(INSTALL, timeout_s=300)
+        self.before = self.systemctl("is-active", "licd.socket", "licd-renew.timer").split()
+        self.said = self.shell(FIRST)
+        return printed
 
     def shell(self, commands: str, timeout_s: float = 60) -> str:
         return self.run("sh", "-ec", f"cd /root\n{commands}", timeout_s=timeout_s)
-
-    def call(self, method: str, **params: Any) -> Any:
-        with Client(self.path(SOCKET), timeout_s=20.0) as client:
-            return client.call(method, **params)
 
     def may_ask(self, user: str) -> bool:
         return "protocol" in self.run("runuser", "-u", user, "--", "licd-cli", "hello", check=False)
@@ -181,13 +163,7 @@ def test_the_line_of_systemctl_status_is_of_the_form_shown(machine: Played) -> N
     machine.call("license.import", document=vendor().license_file(1, grants, header={"renewal": renewal}))
     machine.call("seat.acquire", license="kso.scan", holder="till", seats=3, ttl=600)
     shown = re.sub(r"\d{4}-\d\d-\d\d", "DATE", STATUS.strip())
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        said = machine.show("licd.service", "StatusText")["StatusText"]
-        if re.sub(r"\d{4}-\d\d-\d\d", "DATE", said) == shown:
-            return
-        time.sleep(0.1)
-    raise AssertionError(said)
+    machine.wait_until(lambda: re.sub(r"\d{4}-\d\d-\d\d", "DATE", machine.status) == shown)
 
 
 @needs_container
@@ -224,16 +200,63 @@ def test_the_socket_s_mode_and_group_in_licd_conf_have_no_effect_there(machine: 
 
 @needs_container
 @needs_debhelper
-def test_another_state_folder_must_be_allowed_in_the_unit(machine: Played, configuration: str) -> None:
+def test_another_state_folder_must_be_brought_in_by_the_unit(machine: Played, configuration: str) -> None:
     machine.run("install", "-d", "-o", "licd", "-g", "licd", "-m", "0700", "/srv/licd")
     machine.configured(f"{configuration}\nstate = /srv/licd\n")
-    assert not machine.call("server.status")["journal"]["writable"]
+    assert machine.show("licd.service", "ExecMainStatus") == {"ExecMainStatus": str(main.BAD_CONFIG)}
+    assert any("the state folder /srv/licd cannot be made" in line for line in machine.journal("licd.service"))
     machine.edited("licd.service", ELSEWHERE)
     machine.systemctl("restart", "licd.service")
     assert machine.call("server.status")["journal"]["writable"]
     assert machine.path("/srv/licd/journal").exists()
     assert machine.path(f"{STATE}/journal").exists()
     machine.edited("licd.service", "")
+
+
+@needs_container
+@needs_debhelper
+def test_a_state_folder_on_another_disk_is_mounted_and_not_linked(machine: Played) -> None:
+    disk, _ = MOUNT.split(maxsplit=1)
+    machine.systemctl("stop", "licd.socket")
+    machine.run("rm", "-rf", disk)
+    machine.run("mv", STATE, disk)
+    machine.run("ln", "-s", disk, STATE)
+    machine.run("systemctl", "start", "licd.service", check=False)
+    assert "238/STATE_DIRECTORY" in machine.systemctl("status", "licd.service")
+    machine.systemctl("stop", "licd.socket", "licd.service")
+    machine.run("rm", STATE)
+    machine.put(MOUNT, "/etc/fstab")
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "licd.service")
+    try:
+        assert [row["vendor"] for row in machine.call("server.status")["vendors"] if row["in_force"]] == ["acme"]
+        assert machine.path(f"{disk}/lock").samefile(machine.path(f"{STATE}/lock"))
+    finally:
+        machine.put("", "/etc/fstab")
+
+
+@needs_container
+@needs_debhelper
+def test_the_remedy_for_a_state_folder_that_root_has_restored(machine: Played) -> None:
+    (remedy,) = re.findall(r"(?m)^\.Ic (chown .*) \.$", "\n".join(section(source("licd.8"), "FILES")))
+    assert f"({remedy})" in STATE_NOT_WRITABLE.next
+    machine.run("chown", "root:root", f"{STATE}/journal")
+    machine.systemctl("restart", "licd.service")
+    assert f"hint: {STATE_NOT_WRITABLE.next}" in machine.run("licd-cli", "status")
+    machine.shell(remedy)
+    machine.systemctl("restart", "licd.service")
+    assert machine.call("server.status")["journal"]["writable"]
+    assert "hint:" not in machine.run("licd-cli", "status")
+
+
+@needs_container
+@needs_debhelper
+def test_the_remedy_for_a_socket_that_was_removed(machine: Played) -> None:
+    machine.path(SOCKET).unlink()
+    said = machine.run("licd-cli", "status", check=False)
+    (remedy,) = re.findall(r"systemctl restart \S+?(?=\. )", said)
+    machine.shell(remedy)
+    assert machine.call("server.status")["health"]
 
 
 @needs_container

@@ -7,7 +7,6 @@ import grp
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -100,55 +99,3 @@ def test_the_gid_of_a_group_is_looked_up_by_its_name() -> None:
 
 def test_the_overflow_uid_is_the_kernels() -> None:
     assert listener.overflow_uid() == int(Path("/proc/sys/kernel/overflowuid").read_text())
-
-
-# --- units ---------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def in_cgroup(*names: str) -> Iterator[int]:
-    """The pid of a process in a control group of these nested names."""
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    tops = [Path(fields[1]) for fields in mounts if fields[2] == "cgroup2" and os.access(fields[1], os.W_OK)]
-    if not tops:
-        pytest.skip("no cgroup2 file system that may be written")
-    folders = [tops[0].joinpath(*names[: depth + 1]) for depth in range(len(names))]
-    process = subprocess.Popen(["sleep", "60"])
-    try:
-        try:
-            for folder in folders:
-                folder.mkdir()
-            (folders[-1] / "cgroup.procs").write_text(str(process.pid))
-        except OSError as error:
-            pytest.skip(f"no control group can be made: {error.strerror}")
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
-        for folder in reversed(folders):
-            with contextlib.suppress(FileNotFoundError):
-                folder.rmdir()
-
-
-@pytest.mark.parametrize(
-    ("names", "unit"),
-    [
-        (("licd-test-manager.service",), "licd-test-manager.service"),
-        (("licd-test.slice", "till@1.service"), "till@1.service"),
-        (("licd-test.slice", "user@1000.service", "app.slice", "till-1.scope"), "till-1.scope"),
-        (("licd-test.slice", "manager.service", "payload"), "manager.service"),
-        (("licd-test.slice",), None),
-        (("licd-test-" + "x" * 150 + ".service",), "licd-test-" + "x" * 90),
-        (("licd-test-\x1b[2J.service",), None),
-        (("licd-test-касса.service",), None),
-    ],
-)
-def test_the_unit_of_a_process_is_the_innermost_of_its_control_group(names: tuple[str, ...], unit: str | None) -> None:
-    with in_cgroup(*names) as pid:
-        assert listener.unit_of(pid) == unit
-
-
-def test_a_process_that_is_gone_is_in_no_unit() -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    assert listener.unit_of(process.pid) is None

@@ -43,6 +43,7 @@ def new_namespace():
     if libc.unshare(0x10000000):  # CLONE_NEWUSER
         raise OSError(ctypes.get_errno(), "")
 
+others = [pid for pid in os.listdir("/proc") if pid.isdecimal() and os.stat("/proc/" + pid).st_uid != os.getuid()]
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
 print("PROBE" + json.dumps({
     "readings": {each.factor: [each.state, each.values] for each in hardware.read()},
@@ -56,6 +57,8 @@ print("PROBE" + json.dumps({
     "set the clock": outcome(time.clock_settime, time.CLOCK_REALTIME, time.time()),
     "namespace": outcome(new_namespace),
     "homes": outcome(os.listdir, "/home"),
+    "root": os.listdir("/"),
+    "processes of others": others,
 }))
 """
 FOLDERS = [
@@ -82,7 +85,11 @@ class Prober:
     def probe(self, *directives: str, sandbox: bool = True) -> dict[str, Any]:
         """What the probe sees in the unit's sandbox and with these directives more; or under its user without one."""
         unit = self.shop.path("/lib/systemd/system/licd.service").read_text()
-        kept = [line for line in unit.partition("# --- who it is")[2].partition("[Install]")[0].splitlines() if sandbox]
+        kept = [
+            line
+            for line in unit.partition("# --- what there is for it")[2].partition("[Install]")[0].splitlines()
+            if sandbox
+        ]
         command = ["Type=oneshot", "ExecStart=/usr/bin/python3 -IS /usr/lib/licd/probe.py", "User=licd", "Group=licd"]
         lines = ["[Service]", *command, *kept, f"Environment={sysfs.ENVIRONMENT}", *directives]
         self.shop.put("\n".join(lines), "/run/systemd/system/probe.service")
@@ -125,7 +132,7 @@ def test_the_fingerprint_is_the_same_inside_and_outside(inside: dict[str, Any], 
 
 
 def test_where_disks_and_network_cards_are_hidden_the_fingerprint_shows_it(prober: Prober) -> None:
-    readings = prober.probe("InaccessiblePaths=/sys/class/net /sys/class/block")["readings"]
+    readings = prober.probe("InaccessiblePaths=+/sys/class/net +/sys/class/block")["readings"]
     assert readings["disk"][0] != FOUND
     assert readings["nic"][0] != FOUND
 
@@ -161,11 +168,14 @@ def licensed(prober: Prober) -> Iterator[Shop]:
     prober.shop.systemctl("stop", "licd.service")
 
 
-def acquired_by_a_till(shop: Shop) -> dict[str, Any]:
-    """The lease that the unit till.service takes, whose user is in the group of clients, as seat.list shows it."""
+def acquired_by_a_till(shop: Shop, *how: str) -> dict[str, Any]:
+    """The lease that the user till takes, of the clients' group, in the unit till.service; as seat.list shows it.
+
+    how: what goes before the command, if it is not to be a service of its own
+    """
     shop.run("useradd", "--system", "--groups=licd-client", "till", check=False)
-    acquire = ("licd-cli", "acquire", "kso.scan", "till")
-    shop.run("systemd-run", "--unit=till", "--collect", "--wait", "--pipe", "--uid=till", *acquire)
+    service = ("--unit=till", "--wait", "--pipe", "--uid=till")
+    shop.run("systemd-run", "--collect", *(how or service), "licd-cli", "acquire", "kso.scan", "till")
     (lease,) = shop.call("seat.list")["leases"]
     shop.call("seat.release", lease=lease["lease"], reason="the test is over")
     return dict(lease)
@@ -176,10 +186,33 @@ def test_peers_are_known_by_uid_and_unit(licensed: Shop) -> None:
     assert (lease["uid"], lease["unit"]) == (int(licensed.run("id", "--user", "till")), "till.service")
 
 
-def test_with_protect_proc_the_unit_would_be_hidden(licensed: Shop) -> None:
-    licensed.drop_in("licd.service", "[Service]\nProtectProc=invisible\n")
+def test_a_peer_in_a_session_of_a_user_is_known_by_the_scope(licensed: Shop) -> None:
+    session = ("--scope", "--slice=user-1000.slice", "--unit=session-7", "runuser", "-u", "till", "--")
+    assert acquired_by_a_till(licensed, *session)["unit"] == "session-7.scope"
+
+
+def test_a_peer_is_known_among_hundreds_of_units(licensed: Shop) -> None:
+    groups = "/sys/fs/cgroup/system.slice/many.service"
+    licensed.run("sh", "-c", f"mkdir {groups} && cd {groups} && seq -f other-%g.service 400 | xargs mkdir")
     licensed.systemctl("restart", "licd.service")
-    assert acquired_by_a_till(licensed)["unit"] is None
+    try:
+        assert acquired_by_a_till(licensed)["unit"] == "till.service"
+    finally:
+        licensed.run("find", groups, "-depth", "-type", "d", "-delete")
+
+
+@pytest.mark.parametrize(
+    ("directives", "unit"),
+    [
+        ("ProtectProc=default", "till.service"),  # by /proc then
+        ("InaccessiblePaths=+/sys/fs/cgroup", None),
+        ("ProtectProc=default\nInaccessiblePaths=+/sys/fs/cgroup", "till.service"),
+    ],
+)
+def test_the_unit_is_seen_by_proc_or_by_the_control_groups(licensed: Shop, directives: str, unit: str | None) -> None:
+    licensed.drop_in("licd.service", f"[Service]\n{directives}\n")
+    licensed.systemctl("restart", "licd.service")
+    assert acquired_by_a_till(licensed)["unit"] == unit
 
 
 def test_with_private_users_all_peers_would_be_one(licensed: Shop) -> None:
@@ -189,6 +222,51 @@ def test_with_private_users_all_peers_would_be_one(licensed: Shop) -> None:
         "systemd-run", "--wait", "--pipe", "--collect", "--uid=till", "licd-cli", "hello", check=False
     )
     assert re.search(r"uid 65534\b", output)
+
+
+def test_a_group_made_while_it_runs_is_there_for_the_next_reload(licensed: Shop) -> None:
+    configuration = licensed.path("/etc/licd/licd.conf")
+    before = configuration.read_text()
+    licensed.call("server.status")
+    licensed.run("groupadd", "--system", "chiefs")  # puts a new file in place of /etc/group
+    licensed.run("usermod", "--append", "--groups=chiefs", "till")
+    ask = ("systemd-run", "--wait", "--pipe", "--collect", "--uid=till", "licd-cli", "hello")
+    try:
+        configuration.write_text(f"{before}\nadmin_group = chiefs\n")
+        licensed.reload()
+        assert "admin" in licensed.run(*ask)
+    finally:
+        configuration.write_text(before)
+        licensed.reload()
+    assert "admin" not in licensed.run(*ask)
+
+
+def test_on_a_read_only_usr_it_starts_for_in_its_root_is_all_to_mount_into(licensed: Shop) -> None:
+    folder = licensed.path("/usr/lib/licd/root/var/tmp")
+    licensed.systemctl("stop", "licd.service")
+    licensed.run("mount", "--bind", "/usr", "/usr")
+    try:
+        folder.rmdir()
+        licensed.run("mount", "-o", "remount,bind,ro", "/usr")
+        licensed.run("systemctl", "start", "licd.service", check=False)
+        assert "226/NAMESPACE" in licensed.systemctl("status", "licd.service")
+        licensed.run("mount", "-o", "remount,bind,rw", "/usr")
+        folder.mkdir()
+        licensed.run("mount", "-o", "remount,bind,ro", "/usr")
+        assert "Read-only" in licensed.run("touch", "/usr/probe", check=False)
+        assert licensed.call("server.status")["health"] == "ok"
+    finally:
+        licensed.run("umount", "--lazy", "/usr")
+        folder.mkdir(exist_ok=True)
+
+
+def test_systemd_makes_no_folder_in_its_root_that_is_not_of_the_package(licensed: Shop) -> None:
+    licensed.systemctl("restart", "licd.service")
+    listed = licensed.run("dpkg", "--listfiles", "licd").splitlines()
+    root = "/usr/lib/licd/root"
+    assert set(licensed.run("find", root).splitlines()) == {
+        path for path in listed if f"{path}/".startswith(f"{root}/")
+    }
 
 
 def test_who_is_not_in_the_group_may_not_connect(licensed: Shop) -> None:
@@ -211,6 +289,19 @@ def test_it_has_no_capability_and_gets_none(inside: dict[str, Any], outside: dic
     assert inside["no_new_privs"] == "1"
     assert outside["capabilities"] != inside["capabilities"]
     assert outside["no_new_privs"] == "0"
+
+
+def test_of_the_file_system_it_sees_only_what_the_unit_lists(inside: dict[str, Any], outside: dict[str, Any]) -> None:
+    assert set(inside["root"]) <= {
+        *("bin", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var"),
+        "root",  # of ProtectHome=, empty and closed
+    }
+    assert {"home", "open", "srv"} <= set(outside["root"])
+
+
+def test_it_sees_no_process_of_another_user(inside: dict[str, Any], outside: dict[str, Any]) -> None:
+    assert inside["processes of others"] == []
+    assert "1" in outside["processes of others"]
 
 
 def test_it_writes_into_its_state_folder_and_nowhere_else(inside: dict[str, Any], outside: dict[str, Any]) -> None:

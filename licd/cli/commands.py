@@ -17,8 +17,9 @@ from licd.cli import (
     seat_commands,
 )
 from licd.cli.answers import Answer, as_map, listed
-from licd.cli.output import complain, fill, pairs, print_readable, say, span, table
+from licd.cli.output import complain, fill, hint, pairs, print_readable, say, span, table
 from licd.rpc.client import Client
+from licd.rpc.errors import STATE_NOT_WRITABLE
 
 
 def ask_hello(licd: Client, args: Namespace) -> Answer:
@@ -73,6 +74,8 @@ def show_status(status: Answer, args: Namespace) -> None:
                 for row in vendors
             ],
         )
+    if journal.get("writable") is False:
+        hint(STATE_NOT_WRITABLE.next)
 
 
 def _device(row: Answer) -> Any:

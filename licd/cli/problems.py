@@ -61,7 +61,8 @@ CANNOT_WRITE = Row(
 )
 NO_SOCKET = Row(
     "NO_SOCKET", UNREACHABLE, "There is no socket {path}.",
-    "Is licd running? systemctl status licd. Another path goes into --socket or LICD_SOCKET.",
+    "Is licd running? systemctl status licd. If so, the file was removed: systemctl restart licd.socket. Another path "
+    "goes into --socket or LICD_SOCKET.",
 )
 ACCESS_DENIED = Row(
     "ACCESS_DENIED", UNREACHABLE, "You may not connect to {path}.",

@@ -197,13 +197,17 @@ def _line(row: Answer) -> str:
         values |= {name: as_map(row["refused"]).get(name) for name in ("reason", "stops")}
         values["reason"] = str(values["reason"]).rstrip(".")
     elif row.get("hard_stop") is not None:
-        stopped = str(row["hard_stop"]) <= timestamp(time.time())
         parts.append(
             "Licenses have stopped for want of renewal, the first of them on {hard_stop}."
-            if stopped
+            if _has_stopped(row)
             else "Without a renewal licenses stop from {hard_stop} on."
         )
     return fill(" ".join(parts), **values)
+
+
+def _has_stopped(row: Answer) -> bool:
+    """Licenses of this vendor have stopped for want of renewal."""
+    return row.get("hard_stop") is not None and str(row["hard_stop"]) <= timestamp(time.time())
 
 
 def _files(row: Answer) -> list[Answer]:
@@ -228,9 +232,17 @@ def show_due(answer: Answer, args: Namespace) -> None:
 
 
 def failures_of_due(answer: Answer) -> Sequence[Mapping[str, Any]]:
+    """`passes`: a vendor's server that is not reached, which is tried again, while all licenses go on. A shop may be
+    without a network for months; its administrator looks for units that have failed, and must find only what needs him.
+    """
     rows = (row for row in map(as_map, answer["vendors"]) if row.get("error") is not None)
     return [
-        {**error, "after": fill("Next try: {next}.", next=row["next"]) if row.get("next") is not None else ""}
+        {
+            **error,
+            "after": fill("Next try: {next}.", next=row["next"]) if row.get("next") is not None else "",
+            "passes": problems.status_of(error.get("code"), error.get("name")) == problems.UNREACHABLE
+            and not _has_stopped(row),
+        }
         for row, error in zip(rows, failures_of_renew(answer), strict=True)
     ]
 

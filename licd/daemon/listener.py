@@ -12,6 +12,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from licd.daemon.peer_units import Units
+
 SO_PEERGROUPS = 59  # asm-generic/socket.h; no constant in Python 3.11
 _MAX_GROUPS = 65536  # NGROUPS_MAX
 _UCRED = struct.Struct("iII")
@@ -141,12 +143,4 @@ def overflow_uid() -> int:
         return 65534
 
 
-def unit_of(pid: int) -> str | None:
-    """The systemd unit a process runs in, from /proc/PID/cgroup; None if it is in none or cannot be seen."""
-    try:
-        path = Path(f"/proc/{pid}/cgroup").read_text().rpartition("::")[2]
-    except (OSError, UnicodeDecodeError):
-        return None
-    units = [part for part in path.strip().split("/") if part.endswith((".service", ".scope"))]
-    # systemd's own names are ASCII (systemd.unit(5)); whoever may make control groups may name them otherwise.
-    return units[-1][:100] if units and units[-1].isascii() and units[-1].isprintable() else None
+unit_of = Units().unit_of

@@ -154,7 +154,8 @@ STORAGE_FULL = Error(
 )
 STATE_NOT_WRITABLE = Error(
     51, "STATE_NOT_WRITABLE", "The state folder cannot be written ({reason}): nothing new is granted or imported.",
-    "Repair the state folder's file system or owner, then restart licd.", "administrator",
+    "Repair the state folder's file system or owner (chown -R licd: /var/lib/licd), then restart licd.",
+    "administrator",
 )
 NO_DEVICE_KEY = Error(
     52, "NO_DEVICE_KEY", "This device has no key to sign with: {reason}.",

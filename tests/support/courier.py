@@ -10,18 +10,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from licd.cli.renew_commands import RENEWAL_ANSWER
 from licd.rpc import wire
 from tests.support import peer as licd
 from tests.support import pki
 from tests.support.cli import Done, Run
-from tests.support.https import Server, answer, web
+from tests.support.https import Server, answer
 from tests.support.peer import Peer
-from tests.support.posting import forget_proxies
 
-PROBLEM_TYPE = "application/problem+json"
 ISSUED, SOON, LATER = "2026-10-22T10:00:00Z", "2026-11-24T18:00:00Z", "2026-12-28T10:00:00Z"
 NOWHERE = "https://127.0.0.1:1"
 ACME, UMBRA = pki.Vendor(), pki.Vendor("umbra", ("umb.*",))
@@ -30,13 +26,6 @@ FINE = answer(200, ANSWER, RENEWAL_ANSWER)
 
 CHANGE = {"license": "kso.scan", "change": "changed", "less": False,
           "was": {"state": "valid", "total": 2}, "will_be": {"state": "valid", "total": 3}}  # fmt: skip
-
-
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the machine; and where the system's certificates are looked for is that of the tests' servers."""
-    forget_proxies(monkeypatch)
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    monkeypatch.setenv("SSL_CERT_FILE", str(web().ca_file))
 
 
 def row(vendor: str = "acme", /, **changes: Any) -> dict[str, Any]:
@@ -94,12 +83,6 @@ class Licd(Peer):
     @property
     def methods(self) -> set[str]:
         return {method for _, method, _ in self.asked}
-
-    def __enter__(self) -> Licd:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def renew(run: Run, there: Licd, *words: object) -> Done:

@@ -19,7 +19,7 @@ def _why_no_strace() -> str | None:
     return f"strace may not trace here: {traced.stderr.strip()}" if traced.returncode else None
 
 
-def _why_no_packages() -> str | None:
+def why_no_packages() -> str | None:
     programs = {"dpkg-buildpackage": "dpkg-dev", "dh": "debhelper", "lintian": "lintian"}
     missing = [package for program, package in programs.items() if shutil.which(program) is None]
     if missing:
@@ -30,7 +30,7 @@ def _why_no_packages() -> str | None:
     return None
 
 
-_no_packages = _why_no_packages()
+_no_packages = why_no_packages()
 _no_strace = _why_no_strace()
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be several users, or to mount")

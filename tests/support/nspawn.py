@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 BOOT_S = 60.0  # a third of a second on an idle machine
 
@@ -55,11 +55,20 @@ for unit in getty.target console-getty.service systemd-logind.service systemd-ud
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 # nspawn refuses to ask whether the clock is synchronized, together with setting it: allowed again below.
+# It empties /tmp by itself, and /var/tmp as told.
 rm -f "$root/usr/sbin/policy-rc.d" # an image for containers forbids packages to start anything
-sh -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' sh "$group" \
-    systemd-nspawn --quiet --boot --directory="$root" --register=no --keep-unit --private-network --console=pipe \
-    --machine="$1" --link-journal=no --system-call-filter='adjtimex clock_adjtime' </dev/null &
-wait $!
+boot() {
+    sh -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' sh "$group" \
+        systemd-nspawn --quiet --boot --directory="$root" --register=no --keep-unit --private-network --console=pipe \
+        --machine="$1" --link-journal=no --tmpfs=/var/tmp:mode=1777 --system-call-filter='adjtimex clock_adjtime' \
+        </dev/null &
+    wait $!
+}
+status=133 # what nspawn ends with if it is to boot again
+while [ "$status" = 133 ]; do
+    boot "$1" && status=0 || status=$?
+done
+exit "$status"
 """
 )
 
@@ -85,7 +94,7 @@ class Machine:
         self._process: subprocess.Popen[str] | None = None
         self.leader = 0  # its process 1, as seen from here
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> Self:
         # The script is told when the tests end, however they do (PR_SET_PDEATHSIG), and Ctrl-C is for us only.
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *_UNSHARE, _BOOT, "sh", self.name],
@@ -111,23 +120,34 @@ class Machine:
         self._process.send_signal(signal.SIGTERM)
         self._process.communicate()
 
+    def reboot(self) -> None:
+        """It has been shut down and has booted again, with the same files. Errors: AssertionError"""
+        before = self.leader
+        self.systemctl("--no-block", "reboot")
+        until = time.monotonic() + BOOT_S
+        while Path(f"/proc/{before}").exists():
+            assert time.monotonic() < until, "the container does not shut down"
+            time.sleep(0.02)
+        self.leader = 0
+        self._wait_for_boot()
+
     # --- inside ----------------------------------------------------------------------------------------------
 
-    def run(self, *command: object, check: bool = True, timeout_s: float = 60.0, **options: Any) -> str:
+    def run(self, *command: object, check: bool = True, timeout_s: float = 60.0) -> str:
         """What root's command printed, on both streams.
 
         Errors: AssertionError with that, if it fails and check is true
         """
-        done = self.popen(*command, **options)
+        done = self.popen(*command)
         try:
             output, _ = done.communicate(timeout=timeout_s)
         except BaseException:
             done.kill()
             raise
         assert not check or done.returncode == 0, f"{command} ended with {done.returncode}:\n{output}"
-        return str(output).strip()
+        return output.strip()
 
-    def popen(self, *command: object, **options: Any) -> subprocess.Popen[str]:
+    def popen(self, *command: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*self._inside(), *map(str, command)],
             stdin=subprocess.DEVNULL,
@@ -135,7 +155,6 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
-            **options,
         )
 
     def systemctl(self, *words: object) -> str:

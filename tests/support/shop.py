@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from licd.rpc.client import Client, ClientError
 from tests.support.deb import packages
@@ -22,7 +22,7 @@ SEATS = 5000
 
 
 class Shop(Machine):
-    def __enter__(self) -> Shop:
+    def __enter__(self) -> Self:
         super().__enter__()
         try:
             self.install(packages().device)
@@ -106,9 +106,9 @@ class Load:
         self.errors: list[str] = []
         self._shop = shop
         self._over = threading.Event()
-        self._tills = [threading.Thread(target=self._work, args=(n,)) for n in range(self.TILLS)]
+        self._tills = [threading.Thread(target=self._work, args=(till,)) for till in range(self.TILLS)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for till in self._tills:
             till.start()
         self.goes_on()
@@ -126,10 +126,9 @@ class Load:
         assert not self.errors, self.errors
 
     def _work(self, till: int) -> None:
-        n = 0
+        """One till. A holder that no other Load has had: the leases of an earlier one may still be there."""
         with self._shop.client() as licd:
             while not self._over.is_set():
-                n += 1
                 holder = f"till-{till}-{time.monotonic_ns()}"
                 try:
                     answer = licd.call("seat.acquire", license="kso.scan", holder=holder, ttl=600)
