@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from licd.seats.compaction import COPY_LEASES
 from licd.seats.events import KEEP, RELEASE, Accepted, Renewing, Used
-from licd.seats.journal import COPY_LEASES, MIN_BYTES
+from licd.seats.journal import MIN_BYTES
 from licd.seats.replay import replay
 from tests.support.desk import Shop, recorded, replayed
 

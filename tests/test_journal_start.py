@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from licd.seats import frames
+from licd.seats.compaction import COPY_LEASES
 from licd.seats.events import (
     RELEASE,
     Accepted,
@@ -23,7 +24,7 @@ from licd.seats.events import (
     pack,
 )
 from licd.seats.framefile import GROW_BYTES
-from licd.seats.journal import COPY_LEASES, MAX_KEPT_ASIDE, MIN_BYTES
+from licd.seats.journal import MAX_KEPT_ASIDE, MIN_BYTES
 from licd.seats.replay import Replay, replay
 from tests.support.desk import Shop, generation, on_record, recorded, replayed, sizes
 

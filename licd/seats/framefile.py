@@ -8,6 +8,9 @@ from pathlib import Path
 from licd.seats import frames
 
 GROW_BYTES = 1024 * 1024  # zeros written in one step; some 10 ms on eMMC
+# Zeros written at once. What is written at once becomes one folio of the page cache, and a sync looks through all of a
+# folio that one frame has dirtied: of 1 MiB, that is 10 us more of 90.
+BLOCK_BYTES = 4096
 
 
 class FrameFile:
@@ -46,7 +49,8 @@ class FrameFile:
         while self.size < goal:
             count = min(GROW_BYTES, goal - self.size)
             try:
-                _write_all(self._fd, bytes(count), self.size)
+                for at in range(0, count, BLOCK_BYTES):
+                    _write_all(self._fd, bytes(min(BLOCK_BYTES, count - at)), self.size + at)
             except OSError:
                 os.ftruncate(self._fd, self.size)
                 raise

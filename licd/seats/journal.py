@@ -26,7 +26,8 @@ from pathlib import Path
 
 from licd import durable
 from licd.rpc.errors import STATE_NOT_WRITABLE, STORAGE_FULL, Refused
-from licd.seats.events import Event, Started, encode, pack
+from licd.seats.compaction import FEW_LEASES, Copy
+from licd.seats.events import Event, encode, pack
 from licd.seats.framefile import GROW_BYTES, FrameFile
 from licd.seats.ledger import Ledger
 from licd.seats.replay import Clock
@@ -35,7 +36,6 @@ RELEASE_BYTES = 128  # a frame with one Released or Expired record and the clock
 RESERVE_BYTES = 80 * 1024  # kept free besides: a week's marks of the clock, reasons of administrators
 MIN_BYTES = 256 * 1024
 RECLAIM_PART = 16  # a copy for less than a sixteenth would come round too soon
-COPY_LEASES = 200  # leases copied in one slice: about 1 ms
 MAX_KEPT_ASIDE = 3  # damaged files kept for a person to look at
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # any other error of a write is the medium's
 
@@ -64,7 +64,7 @@ class Journal:
         self._clock = clock
         self._staged: list[bytes] = []
         self._staged_bytes = 0
-        self._must_sync = False
+        self.must_sync = False
         self._failed: JournalFailed | None = None
         self._starved = False  # the disk had no space for the spare file: asked again at the next mark
         self._tidy_names()
@@ -76,7 +76,7 @@ class Journal:
             if new.size < MIN_BYTES:
                 raise
         self._spare: FrameFile | None = None
-        self._copy: _Copy | None = _Copy(new, ledger, clock, boot_id)
+        self._copy: Copy | None = Copy(new, ledger, clock, boot_id)
         while self._copy.step(clock):
             pass
         fixed_bytes = self._copy.fixed_bytes
@@ -95,6 +95,7 @@ class Journal:
         self._copied_bytes = new.end
         self._fixed_bytes = fixed_bytes
         self._copied_leases = len(ledger.leases)
+        self._measure()
 
     # --- once a turn -----------------------------------------------------------------------------------------
 
@@ -103,11 +104,25 @@ class Journal:
 
         Errors: STORAGE_FULL, JournalFailed
         """
+        if self.file.end + self._staged_bytes + record_bytes + RELEASE_BYTES * len(self._ledger.leases) <= self._room:
+            return
+        try:
+            self._make_room(record_bytes)
+        finally:
+            self._measure()
+
+    def _make_room(self, record_bytes: int) -> None:
+        """Errors: STORAGE_FULL, JournalFailed"""
         if self._fits(record_bytes):
             return
         if self._copy is None and self._worth_copying():
             self._begin_copy()
-        self._finish_copy()
+        while self._copy is not None:
+            # A long copy goes on in slices, as far as the disk has space for what comes meanwhile.
+            if self._copy.left <= FEW_LEASES or not self._grow():
+                self._finish_copy()
+            if self._fits(record_bytes):
+                return
         while not self._fits(record_bytes):
             if not (self._grow() or self._reclaim()):
                 raise Refused(STORAGE_FULL)
@@ -117,7 +132,8 @@ class Journal:
         record = encode(event)
         self._staged.append(record)
         self._staged_bytes += len(record)
-        self._must_sync = self._must_sync or sync
+        if sync:
+            self.must_sync = True
 
     def commit(self, clock: Clock, *, mark: bool = False) -> None:
         """All that was staged for sync is on the medium. mark: write the clock even if nothing else is to be written.
@@ -127,14 +143,14 @@ class Journal:
         self._clock = clock
         if self._failed is not None:
             raise self._failed
-        if not (self._must_sync or mark):
+        if not (self.must_sync or mark):
             return
         if mark:
             self._starved = False
         payload = b"".join((pack(clock), *self._staged))
         self._staged.clear()
         self._staged_bytes = 0
-        self._must_sync = False
+        self.must_sync = False
         try:
             self.file.append(payload)
             self.file.sync()
@@ -142,7 +158,7 @@ class Journal:
             raise self._failure("write", error) from error
         if self._copy is not None:
             try:
-                self._copy.file.append(payload)
+                self._copy.add(payload)
             except OSError:
                 self._abandon_copy()
 
@@ -151,6 +167,11 @@ class Journal:
 
         Errors: JournalFailed
         """
+        more = self._tend()
+        self._measure()
+        return more
+
+    def _tend(self) -> bool:
         if self._copy is not None:
             try:
                 if not self._copy.step(self._clock):
@@ -187,6 +208,10 @@ class Journal:
     def _fits(self, record_bytes: int) -> bool:
         ends = RELEASE_BYTES * (len(self._ledger.leases) + 1) + RESERVE_BYTES
         return self.file.end + self._staged_bytes + record_bytes + ends <= self._usable()
+
+    def _measure(self) -> None:
+        # Between two calls nothing makes it less: so reserve() need not ask for the sizes of files each time.
+        self._room = self._usable() - RESERVE_BYTES - RELEASE_BYTES
 
     def _usable(self) -> int:
         """What of the journal file may be used: a start on a full disk must be able to copy it into the spare one.
@@ -244,7 +269,7 @@ class Journal:
     def _begin_copy(self) -> None:
         assert self._spare is not None
         try:
-            self._copy = _Copy(self._spare, self._ledger, self._clock, self._boot_id)
+            self._copy = Copy(self._spare, self._ledger, self._clock, self._boot_id)
         except OSError:
             self._abandon_copy()
 
@@ -327,6 +352,7 @@ class NoJournal:
     writable = False
     bytes_used = 0
     bytes_allocated = 0
+    must_sync = False
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -346,27 +372,6 @@ class NoJournal:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-class _Copy:
-    """The living state on its way into a new file, a slice at a time."""
-
-    def __init__(self, file: FrameFile, ledger: Ledger, clock: Clock, boot_id: str | None) -> None:
-        self.file = file
-        self._ledger = ledger
-        self._ids = iter(list(ledger.leases))
-        first: list[Event] = [Started(boot_id), *ledger.accepted.values(), *ledger.recognized.values()]
-        first += [*ledger.renewing.values(), *ledger.usage.events()]
-        file.begin()
-        file.append(b"".join((pack(clock), *map(encode, first))))
-        self.fixed_bytes = file.end  # of what no lease's end makes smaller
-
-    def step(self, clock: Clock) -> bool:
-        """One slice is written; False when nothing is left. The clock is today's: the last frame's is what counts."""
-        ids = [id for _, id in zip(range(COPY_LEASES), self._ids, strict=False)]
-        if ids:
-            self.file.append(b"".join((pack(clock), *map(encode, self._ledger.snapshot(ids)))))
-        return bool(ids)
 
 
 def _number(path: Path) -> int:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from licd.seats.framefile import FrameFile
+
 IN_MEMORY = {"tmpfs", "ramfs"}
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 ALLOCATED_BYTES = 4 << 20  # as one of licd's journal files
@@ -131,10 +133,11 @@ def sync_latency(folder: Path, size: int, core: int, *, seconds: float | None = 
     data = os.urandom(size)
     writes: list[float] = []
     syncs: list[float] = []
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = FrameFile(path)
+    file.allocate(ALLOCATED_BYTES)
+    file.close()
+    fd = os.open(path, os.O_RDWR)
     try:
-        os.pwrite(fd, bytes(ALLOCATED_BYTES), 0)
-        os.fsync(fd)
         with pinned(core):
             at, until = 0, time.monotonic() + (seconds or 0)
             while (time.monotonic() < until) if seconds is not None else (len(syncs) < SYNCS):

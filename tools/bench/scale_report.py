@@ -13,6 +13,7 @@ from loading import ErrorReply, LoadFailed
 from scale_journal import bounded, compaction, replay, written
 from scale_load import expiry, idle_connections, leases_held
 from scale_parts import Figure, Setting
+from scale_space import space
 from servers import NoStart, set_file_limit
 
 LEASES = 100_000
@@ -30,6 +31,7 @@ ITEMS = (
     Item("expiry", "Leases that expire within one second", expiry),
     Item("replay", "A start that replays leases", replay),
     Item("compaction", "Compaction under load", compaction),
+    Item("space", "Where a frame goes", space),
     Item("written", "Bytes written to the disk, each", written),
     Item("bounded", "The journal's size", bounded),
 )
