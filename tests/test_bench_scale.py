@@ -39,9 +39,10 @@ def tool(name: str, *arguments: str, status: int = 0) -> str:
 
 @needs_servers
 def test_scale_measures_the_items_named() -> None:
-    found = json.loads(tool("scale", "replay", "written", "--leases", "1000", "--seconds", "0.1", "--json"))
-    assert set(found) == {"replay", "written"}
+    found = json.loads(tool("scale", "replay", "space", "written", "--leases", "1000", "--seconds", "0.1", "--json"))
+    assert set(found) == {"replay", "space", "written"}
     assert found["replay"]["full_s"] > found["replay"]["bare_s"] > 0
+    assert min(found["space"].values()) > 0
     assert found["written"]["confirm_licd"] == 0
     assert found["written"]["confirm_redis"] > 0  # so what is written would be seen
 

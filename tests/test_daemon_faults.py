@@ -20,8 +20,8 @@ FAULT = 70
 BEFORE_A_CHANGE = """
 from licd.daemon.seat_methods import SeatMethods
 
-def fail(self, connection, msgid, **arguments):
-    raise ZeroDivisionError(f"a bug, met for {arguments.get('holder')}")
+def fail(self, connection, msgid, *arguments):
+    raise ZeroDivisionError(f"a bug, met for {next(filter(None, arguments), None)}")
 
 SeatMethods.list_seats = SeatMethods.confirm = fail
 """
@@ -31,9 +31,9 @@ from licd.daemon.seat_methods import SeatMethods
 
 acquire = SeatMethods.acquire
 
-def fail(self, connection, msgid, **arguments):
-    acquire(self, connection, msgid, **arguments)
-    if arguments["holder"] == "unlucky":
+def fail(self, connection, msgid, license, holder, *others):
+    acquire(self, connection, msgid, license, holder, *others)
+    if holder == "unlucky":
         raise ZeroDivisionError("a bug")
 
 SeatMethods.acquire = fail

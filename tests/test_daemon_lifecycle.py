@@ -197,6 +197,26 @@ def test_an_idle_licd_does_not_wake_at_all_with_clients_connected_and_seats_held
         raw.close()
 
 
+def test_behind_a_burst_of_requests_licd_wakes_once_and_then_rests(licd: Daemon) -> None:
+    with Raw(licd.socket) as raw:
+        raw.call("seat.acquire", license="kso.pos", holder="till", ttl=3600)
+        assert comes_to_rest(licd.pid, for_s=1.5)
+        before = wake_ups(licd.pid)
+        for _ in range(20):
+            raw.call("seat.confirm", license="kso.pos", holder="till")
+        time.sleep(0.5)
+        assert wake_ups(licd.pid) <= before + 20 + 1
+
+
+def test_what_the_last_request_of_a_burst_changed_is_told_though_nothing_more_comes(licd: Daemon) -> None:
+    with Raw(licd.socket) as raw:
+        raw.call("server.hello")
+        assert comes_to_rest(licd.pid, for_s=1.5)
+        raw.call("server.hello")
+        raw.call("seat.acquire", license="kso.scan", holder="till", ttl=3600)
+        licd.wait_for("1 of 3 seats held", 3.0)
+
+
 # --- a state folder that cannot be written ---------------------------------------------------------------------
 
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +17,17 @@ import pytest
 
 from licd.seats.events import Acquired, Released
 from licd.seats.replay import replay
-from tests.support.clients import Pipeline, Program, acquire, journal_bytes, lease_of, leases, refusal, wait_until
+from tests.support.clients import (
+    ANSWER_S,
+    Pipeline,
+    Program,
+    acquire,
+    journal_bytes,
+    lease_of,
+    leases,
+    refusal,
+    wait_until,
+)
 from tests.support.daemon import Daemon
 from tests.support.device import started
 
@@ -32,6 +45,23 @@ LINES: list[dict[str, Any]] = [
     {"name": "kso.pay", "seats": 2, "versions": "4.*"},
     {"name": "kso.pay", "seats": 1, "versions": "5.*"},
 ]
+
+# A program that holds the only seat of kso.single and, when told, ends behind 150 KiB that nobody has read yet.
+TALKATIVE = """
+import socket
+import sys
+
+from licd.rpc import wire
+
+stream = socket.socket(socket.AF_UNIX)
+stream.connect(sys.argv[1])
+stream.sendall(wire.encode_request(1, "seat.acquire", {"license": "kso.single", "holder": "till"}))
+stream.recv(65536)
+print("holds", flush=True)
+sys.stdin.readline()
+for n in range(3):
+    stream.sendall(wire.encode_request(2 + n, "server.hello", {"x": "x" * 50000}))
+"""
 
 
 @pytest.fixture
@@ -382,3 +412,35 @@ def test_a_client_that_only_says_that_it_sends_no_more_still_gets_its_lease(shop
         half.stream.shutdown(1)
         lease = half.answer(asked)["lease"]
     assert leases(shop).keys() == {lease}
+
+
+def test_what_somebody_said_last_is_heard_though_he_left_answers_unread(shop: Daemon) -> None:
+    gone = Pipeline(shop.socket)
+    lease = gone.answer(gone.ask("seat.acquire", license="kso.single", holder="a"))["lease"]
+    gone.ask("server.hello")
+    select.select([gone.stream], [], [], ANSWER_S)
+    os.kill(shop.pid, signal.SIGSTOP)
+    gone.ask("seat.release", lease=lease)
+    gone.close()
+    os.kill(shop.pid, signal.SIGCONT)
+    assert leases(shop) == {}
+
+
+def test_a_lease_is_free_for_its_next_user_however_much_the_last_one_said_before_it_ended(shop: Daemon) -> None:
+    till = subprocess.Popen(
+        [sys.executable, "-c", TALKATIVE, shop.socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert till.stdin is not None
+    assert till.stdout is not None
+    with till, Pipeline(shop.socket) as rival:
+        assert till.stdout.readline() == b"holds\n"
+        (lease,) = leases(shop)
+        rival.answer(rival.ask("server.hello"))
+        time.sleep(0.05)  # licd waits again: what happens now is one turn
+        os.kill(shop.pid, signal.SIGSTOP)
+        till.stdin.write(b"end\n")
+        till.stdin.flush()
+        assert till.wait() == 0
+        asked = rival.ask("seat.acquire", license="kso.single", holder="till")
+        os.kill(shop.pid, signal.SIGCONT)
+        assert rival.answer(asked)["lease"] == lease  # and not HOLDER_IN_USE

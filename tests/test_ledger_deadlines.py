@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from licd.rpc.errors import LEASE_UNKNOWN, NO_SEAT_FREE, SEATS_WITHDRAWN, Refused
 from licd.seats.events import Expired
-from licd.seats.ledger import MAX_REMEMBERED, MIN_DUE
+from licd.seats.ledger import MAX_REMEMBERED
 from tests.support.desk import TILLS, UID, Desk, client, refused, replayed
 
 
@@ -148,18 +148,6 @@ def test_expired_leases_are_not_remembered_over_a_restart() -> None:
     desk.expire()
     with refused(LEASE_UNKNOWN):
         replayed(desk.events).find(lease.id, 0)
-
-
-def test_the_leases_of_the_past_leave_nothing_in_memory_before_their_deadlines_either() -> None:
-    """An hour's ttl, ten thousand leases acquired and released at once: no deadline of theirs is kept for the hour."""
-    desk, till = Desk(), client()
-    kept = desk.acquire(till, "kept", ttl=3600)
-    for _ in range(10 * MIN_DUE):
-        desk.release(till, desk.acquire(till, ttl=3600).id)
-    for n in range(10 * MIN_DUE):
-        desk.acquire(till, "kept", ttl=100_000 - n)
-    assert len(desk.ledger._due) <= MIN_DUE + 3
-    assert desk.ledger.next_deadline() == kept.deadline == desk.now + 100_001 - 10 * MIN_DUE
 
 
 def test_nothing_wakes_the_daemon_for_a_lease_that_was_confirmed_or_released() -> None:

@@ -8,18 +8,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from licd.daemon.loop import MAX_SLEEP_S, READ, WRITE, Loop
+from licd.daemon.loop import HUNG_UP, MAX_SLEEP_S, READ, WRITE, Loop
 
 LONG_S = 20.0  # a wait that should have ended by itself long before
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def loop() -> Iterator[Loop[Any]]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)}
-    loop = Loop()
+    loop: Loop[Any] = Loop()
     yield loop
     loop.close()
     for number, handler in before.items():
@@ -34,12 +35,13 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def turn(loop: Loop, timeout_s: float) -> int:
+def turn(loop: Loop[Any], timeout_s: float) -> int:
     """One wait with its callbacks; how many there were."""
-    ready = loop.wait(timeout_s)
-    for callback, events in ready:
+    calls, peers = loop.wait(timeout_s)
+    for callback, events in calls:
         callback(events)
-    return len(ready)
+    assert not peers
+    return len(calls)
 
 
 def ignore(events: int) -> None:
@@ -50,7 +52,7 @@ def ignore(events: int) -> None:
 
 
 def test_a_source_that_is_ready_is_called_with_what_it_is_ready_for(
-    loop: Loop, ends: tuple[socket.socket, socket.socket]
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
 ) -> None:
     seen: list[int] = []
     loop.watch(ends[0], READ, seen.append)
@@ -63,7 +65,7 @@ def test_a_source_that_is_ready_is_called_with_what_it_is_ready_for(
 
 
 def test_a_source_is_called_in_each_turn_as_long_as_it_is_ready(
-    loop: Loop, ends: tuple[socket.socket, socket.socket]
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
 ) -> None:
     loop.watch(ends[0], READ, ignore)
     ends[1].send(b"x")
@@ -72,7 +74,7 @@ def test_a_source_is_called_in_each_turn_as_long_as_it_is_ready(
     assert turn(loop, 0) == 0
 
 
-def test_watching_again_changes_events_and_callback(loop: Loop, ends: tuple[socket.socket, socket.socket]) -> None:
+def test_watching_again_changes_events_and_callback(loop: Loop[Any], ends: tuple[socket.socket, socket.socket]) -> None:
     first: list[int] = []
     second: list[int] = []
     loop.watch(ends[0], WRITE, first.append)
@@ -84,7 +86,7 @@ def test_watching_again_changes_events_and_callback(loop: Loop, ends: tuple[sock
 
 
 def test_what_is_forgotten_is_called_no_more_and_may_be_watched_again(
-    loop: Loop, ends: tuple[socket.socket, socket.socket]
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
 ) -> None:
     loop.watch(ends[0], READ, ignore)
     ends[1].send(b"x")
@@ -95,7 +97,7 @@ def test_what_is_forgotten_is_called_no_more_and_may_be_watched_again(
 
 
 def test_forgetting_what_was_never_watched_or_is_closed_harms_nobody(
-    loop: Loop, ends: tuple[socket.socket, socket.socket]
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
 ) -> None:
     loop.forget(ends[0])
     loop.watch(ends[0], READ, ignore)
@@ -106,7 +108,7 @@ def test_forgetting_what_was_never_watched_or_is_closed_harms_nobody(
     assert turn(loop, 0) == 0
 
 
-def test_a_descriptor_that_is_used_again_after_it_was_forgotten_belongs_to_its_new_owner(loop: Loop) -> None:
+def test_a_descriptor_that_is_used_again_after_it_was_forgotten_belongs_to_its_new_owner(loop: Loop[Any]) -> None:
     first: list[int] = []
     second: list[int] = []
     numbers = set()
@@ -123,7 +125,9 @@ def test_a_descriptor_that_is_used_again_after_it_was_forgotten_belongs_to_its_n
     assert (first, second) == ([READ], [READ])
 
 
-def test_the_end_of_a_peer_makes_its_source_readable(loop: Loop, ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_end_of_a_peer_makes_its_source_readable(
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
+) -> None:
     seen: list[int] = []
     loop.watch(ends[0], READ, seen.append)
     ends[1].close()
@@ -132,26 +136,100 @@ def test_the_end_of_a_peer_makes_its_source_readable(loop: Loop, ends: tuple[soc
     assert seen[0] & READ
 
 
+# --- peers ---------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """One end of a pair; the loop sets `events`."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.events = 0
+
+    def fileno(self) -> int:
+        return self.ours.fileno()
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def three(loop: Loop[Source]) -> Iterator[list[Source]]:
+    sources = [Source() for _ in range(3)]
+    yield sources
+    for source in sources:
+        source.close()
+
+
+def test_peers_that_are_ready_come_out_together_and_know_for_what(loop: Loop[Source], three: list[Source]) -> None:
+    for source in three:
+        loop.watch_peer(source, READ)
+    assert loop.wait(0) == ([], [])
+    for source in three[1:]:
+        source.theirs.send(b"x")
+    calls, peers = loop.wait(LONG_S)
+    assert not calls
+    assert set(peers) == set(three[1:])
+    assert [source.events for source in three] == [0, READ, READ]
+    assert set(loop.look()) == set(three[1:])
+
+
+def test_those_who_have_hung_up_come_first_whenever_they_did(loop: Loop[Source], three: list[Source]) -> None:
+    for source in three:
+        loop.watch_peer(source, READ)
+        source.theirs.send(b"x")
+    three[2].theirs.close()
+    _, peers = loop.wait(LONG_S)
+    assert peers[0] is three[2]
+    assert three[2].events & HUNG_UP
+    assert three[2].events & READ  # its last words are still there
+    assert [source.events for source in three[:2]] == [READ, READ]
+
+
+def test_a_peer_that_says_it_sends_no_more_has_not_hung_up(loop: Loop[Source], three: list[Source]) -> None:
+    loop.watch_peer(three[0], READ)
+    three[0].theirs.shutdown(socket.SHUT_WR)
+    _, peers = loop.wait(LONG_S)
+    assert peers == [three[0]]
+    assert not three[0].events & HUNG_UP
+
+
+def test_a_number_that_was_a_peer_becomes_a_callback_and_the_other_way_round(
+    loop: Loop[Source], three: list[Source]
+) -> None:
+    seen: list[int] = []
+    three[0].theirs.send(b"x")
+    loop.watch_peer(three[0], READ)
+    loop.watch(three[0], READ, seen.append)
+    calls, peers = loop.wait(LONG_S)
+    assert (len(calls), peers) == (1, [])
+    loop.watch_peer(three[0], READ)
+    assert loop.wait(LONG_S) == ([], [three[0]])
+    loop.forget(three[0])
+    assert loop.wait(0) == ([], [])
+
+
 # --- time ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wait_s", [0.0005, 0.02, 0.0501])
-def test_a_deadline_ends_the_wait_and_never_before_its_time(loop: Loop, wait_s: float) -> None:
+def test_a_deadline_ends_the_wait_and_never_before_its_time(loop: Loop[Any], wait_s: float) -> None:
     began = time.monotonic()
-    assert loop.wait(wait_s) == []
+    assert loop.wait(wait_s) == ([], [])
     assert wait_s <= time.monotonic() - began < wait_s + 5
 
 
 @pytest.mark.parametrize("wait_s", [0.0, -0.001, -1e9, float("-inf")])
-def test_a_deadline_that_has_passed_does_not_wait(loop: Loop, wait_s: float) -> None:
+def test_a_deadline_that_has_passed_does_not_wait(loop: Loop[Any], wait_s: float) -> None:
     began = time.monotonic()
-    assert loop.wait(wait_s) == []
+    assert loop.wait(wait_s) == ([], [])
     assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("wait_s", [25 * 86400.0, 1e12, float("inf")])
 def test_a_deadline_in_weeks_or_never_does_not_overflow(
-    loop: Loop, ends: tuple[socket.socket, socket.socket], wait_s: float
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket], wait_s: float
 ) -> None:
     assert MAX_SLEEP_S < 2**31 / 1000  # epoll_wait(2): milliseconds in a 32-bit integer
     loop.watch(ends[0], READ, ignore)
@@ -168,7 +246,7 @@ def with_delay(action: Callable[[], object]) -> None:
 # --- signals -------------------------------------------------------------------------------------------------
 
 
-def test_a_signal_ends_the_wait_and_is_handed_out_once(loop: Loop) -> None:
+def test_a_signal_ends_the_wait_and_is_handed_out_once(loop: Loop[Any]) -> None:
     loop.catch(signal.SIGTERM, signal.SIGHUP)
     with_delay(lambda: os.kill(os.getpid(), signal.SIGTERM))
     began = time.monotonic()
@@ -179,7 +257,7 @@ def test_a_signal_ends_the_wait_and_is_handed_out_once(loop: Loop) -> None:
     assert turn(loop, 0) == 0
 
 
-def test_a_signal_that_came_before_the_wait_is_not_slept_over(loop: Loop) -> None:
+def test_a_signal_that_came_before_the_wait_is_not_slept_over(loop: Loop[Any]) -> None:
     loop.catch(signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGHUP)
     began = time.monotonic()
@@ -188,7 +266,7 @@ def test_a_signal_that_came_before_the_wait_is_not_slept_over(loop: Loop) -> Non
     assert loop.signals() == {signal.SIGHUP}
 
 
-def test_signals_that_come_together_are_all_handed_out(loop: Loop) -> None:
+def test_signals_that_come_together_are_all_handed_out(loop: Loop[Any]) -> None:
     loop.catch(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGHUP):
         os.kill(os.getpid(), number)
@@ -197,7 +275,7 @@ def test_signals_that_come_together_are_all_handed_out(loop: Loop) -> None:
 
 
 @pytest.mark.filterwarnings("error")  # what the interpreter writes to stderr when it cannot write to the socket
-def test_a_storm_of_signals_is_one_and_leaves_the_loop_idle(loop: Loop) -> None:
+def test_a_storm_of_signals_is_one_and_leaves_the_loop_idle(loop: Loop[Any]) -> None:
     loop.catch(signal.SIGUSR1)
     for _ in range(5000):  # more than the wake-up socket holds
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -209,7 +287,7 @@ def test_a_storm_of_signals_is_one_and_leaves_the_loop_idle(loop: Loop) -> None:
 
 
 def test_a_signal_does_not_cut_short_the_wait_for_a_descriptor_that_is_ready_too(
-    loop: Loop, ends: tuple[socket.socket, socket.socket]
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
 ) -> None:
     seen: list[int] = []
     loop.watch(ends[0], READ, seen.append)
@@ -221,8 +299,8 @@ def test_a_signal_does_not_cut_short_the_wait_for_a_descriptor_that_is_ready_too
     assert loop.signals() == {signal.SIGHUP}
 
 
-def test_a_closed_loop_lets_go_of_the_wake_up_descriptor(loop: Loop) -> None:
-    other = Loop()
+def test_a_closed_loop_lets_go_of_the_wake_up_descriptor(loop: Loop[Any]) -> None:
+    other: Loop[Any] = Loop()
     other.catch(signal.SIGHUP)
     other.close()
     assert signal.set_wakeup_fd(-1) == -1

@@ -8,7 +8,7 @@ import pytest
 
 from licd.rpc.errors import Refused
 from licd.seats.events import KEEP, RELEASE, Event
-from licd.seats.ledger import Grant, Ledger, Wish
+from licd.seats.ledger import Grant, Ledger
 from licd.seats.pool import Lease, Session
 from tests.support.mdoc import section, source
 
@@ -40,7 +40,7 @@ class Story:
 
     def acquire(self, holder: str = "till", seats: int = 1, on_close: str = KEEP) -> str:
         self.count += 1
-        wish = Wish("kso.scan", holder, seats, TTL, on_close, None)
+        wish = ("kso.scan", holder, seats, TTL, on_close, None)
         grant = self.ledger.decide_acquire(wish, self.session, f"{self.count:024}", 0, self.now)
         return self._hold(grant)
 
@@ -48,10 +48,13 @@ class Story:
         return self._hold(self.ledger.decide_confirm(self.lease, self.session, self.now, by_holder=True))
 
     def _hold(self, grant: Grant) -> str:
-        if grant.event is not None:
-            self.apply(grant.event)
-        self.ledger.hold(self.ledger.leases[grant.lease], self.session, grant.deadline, self.now)
-        return grant.lease
+        lease, event, deadline = grant
+        if event is not None:
+            self.apply(event)
+            lease = self.ledger.leases[event.lease]
+        assert lease is not None
+        self.ledger.hold(lease, self.session, deadline, self.now)
+        return lease.id
 
     def release(self) -> None:
         self.released = False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from licd.daemon import listener, peer_units
+from licd.daemon import peer_units
 from licd.daemon.peer_units import Units, unit_in
 
 NOWHERE = Path("/nowhere")  # as far as another user's process goes, what ProtectProc=invisible leaves of /proc
@@ -58,14 +58,14 @@ def in_cgroup(*names: str) -> Iterator[int]:
 )
 def test_the_unit_of_a_process_is_the_innermost_of_its_control_group(names: tuple[str, ...], unit: str | None) -> None:
     with in_cgroup(*names) as pid:
-        assert listener.unit_of(pid) == unit
+        assert peer_units.unit_of(pid) == unit
         assert Units(proc=NOWHERE).unit_of(pid) == unit
 
 
 def test_a_process_that_is_gone_is_in_no_unit() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
-    assert listener.unit_of(process.pid) is None
+    assert peer_units.unit_of(process.pid) is None
     assert Units(proc=NOWHERE).unit_of(process.pid) is None
 
 

@@ -406,3 +406,47 @@ def test_what_cannot_be_encoded_leaves_nothing_behind_for_the_next_message() -> 
     with pytest.raises(OverflowError):
         wire.encode_response(1, None, 2**64)
     assert msgpack.unpackb(wire.encode_response(2, None, "whole")) == [1, 2, None, "whole"]
+
+
+# --- a request but for its msgid -----------------------------------------------------------------------------
+
+
+REST = CAPTURED[3:]
+
+
+@pytest.mark.parametrize(
+    "head", ["00", "7f", "cc 00", "cc ff", "cd 00 07", "cd ff ff", "ce 00 00 00 00", "ce ff ff ff ff"]
+)
+def test_a_request_is_split_behind_its_msgid_in_whatever_form_that_is(head: str) -> None:
+    data = b"\x94\x00" + bytes.fromhex(head) + REST
+    msgid, rest = wire.split_request(data)
+    assert rest == REST
+    assert read([data])[0] == [Request(msgid, CAPTURED_VALUE.method, CAPTURED_VALUE.params)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\x94", b"\x94\x00", b"\x94\x00\x07", b"\x94\x00\xce", b"\x94\x00\xce\x00",
+        message(1, 7, None, {"a": 1}), message(2, "seat.confirm", [{}]), message(0, 2**32, "server.hello", []),
+        message(0, -1, "server.hello", []), message(0, True, "server.hello", []), message(0, 1.0, "server.hello", []),
+        message(0, 7, "server.hello"), b"\xdc\x00\x04\x00\x07" + REST, b"\x94\xcc\x00\x07" + REST,
+    ],
+)  # fmt: skip
+def test_what_is_no_request_or_not_in_its_usual_form_is_not_split(data: bytes) -> None:
+    assert wire.split_request(data) == (0, b"")
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.text(max_size=20),
+    st.dictionaries(st.text(max_size=9), st.none() | st.booleans() | st.integers(-5, 5) | st.text() | st.binary()),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_stands_behind_a_msgid_means_the_same_behind_any_other(
+    msgid: int, other: int, method: str, params: dict[str, Any]
+) -> None:
+    found, rest = wire.split_request(message(0, msgid, method, [params]))
+    assert found == msgid
+    assert read([b"\x94\x00" + msgpack.packb(other) + rest]) == ([Request(other, method, [params])], None)

@@ -1,6 +1,7 @@
 """The clients: who may come in, what they send, when their answers leave, and all that happens when one goes.
 
-Between two commits nothing is sent but to those who are turned away at the door.
+Between two commits nothing is sent but what tells nothing of this turn (State.prompt), and to those who are turned away
+at the door.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ ACCEPT_AT_ONCE = 64  # connections accepted in one turn
 ACCEPT_RETRY_S = 1.0  # after a lack of descriptors or memory
 SLICE_S = 0.003  # of one turn for the requests of one client, however many it has sent and however dear they are
 USER_SLICE_S = 0.012  # of one turn for all clients of one uid: turns stay short, however many connections it has
+MOST_LAST_WORDS = 256 * 1024  # bytes read at once of one who has hung up; a socket's buffer holds less by default
 ADMIN_SPARE = 16  # connections beyond the limit that only administrators get: a flood must not lock them out
 
 
 class Clients:
-    def __init__(self, state: State, service: Service, loop: Loop, listener: socket.socket) -> None:
+    def __init__(self, state: State, service: Service, loop: Loop[Connection], listener: socket.socket) -> None:
         self._state = state
         self._service = service
         self._loop = loop
@@ -42,15 +44,16 @@ class Clients:
         # Whole messages wait in them, and their peer has caught up; who waits longest comes first.
         self.paused: dict[Connection, None] = {}
         self._spent_s: dict[int, float] = {}  # in this turn, on the requests of each uid
+        self._clock_s = 0.0  # until when that is accounted for
         self._overflow_uid = overflow_uid()
         self._connections: set[Connection] = set()
         self._of_uid: dict[int, int] = {}
         self._touched: set[Connection] = set()  # in this turn: to be flushed, or ended
+        self._prompt: set[Connection] = set()  # in this turn: whose answers need not wait for the commit
         self._complained: dict[int, float] = {}  # when a violation of this uid was last logged
         self._accepting = False
         self._full_at = float("-inf")  # when it was last logged that nobody could be accepted
         self._knocking = False
-        self._ready: list[tuple[Connection, int]] = []  # in this turn, to be read from or written to
 
     def know_groups(self) -> None:
         """Who comes from now on is administrator or courier by the groups of the configuration."""
@@ -69,28 +72,57 @@ class Clients:
 
     # --- the steps of a turn ---------------------------------------------------------------------------------
 
-    def read(self) -> None:
-        """All that can be read is read and handled; the answers wait.
-
-        Those first who have hung up, new ones last: who comes may want the seats of one who went. epoll(7) has an
-        order of its own.
-        """
+    def begin_turn(self) -> None:
+        """Each user has its slice of time anew, and who waited for that is served first."""
         if self._state.now >= self.accept_at:
             self.listen()
-        ready, self._ready = self._ready, []
-        if len(ready) > 1:
-            ready.sort(key=lambda each: not each[0].hung_up())
-        paused, self.paused = self.paused, {}
         self._spent_s.clear()
+        if self.paused:
+            self._resume()
+
+    def _resume(self) -> None:
+        paused, self.paused = self.paused, {}
         for connection in paused:
             if self._has_time(connection):
+                connection.look()
                 self._serve(connection)
             else:
                 self.paused[connection] = None
-        for connection, events in ready:
-            self._on_ready(connection, events)
+
+    def read(self, ready: list[Connection]) -> None:
+        """All that can be read is read and handled; the answers wait.
+
+        Those first who have hung up, new ones last: who comes may want the seats of one who went.
+        """
+        self._clock_s = perf_counter()
+        for connection in ready:
+            if connection.quiet and connection.events == READ:
+                self._hear(connection)
+            else:
+                self._on_ready(connection)
+                self._clock_s = perf_counter()
         if self._knocking:
             self._accept()
+
+    def _hear(self, connection: Connection) -> None:
+        """The common case: one request from somebody with whom nothing else is going on."""
+        uid = connection.session.uid
+        spent_s = self._spent_s.get(uid, 0.0)
+        data = connection.receive()
+        if spent_s < USER_SLICE_S:
+            self._state.prompt = False
+            if self._service.handle_known(connection, data):
+                # What waits on the same connection for the commit must not go along.
+                prompt = self._state.prompt and connection not in self._touched
+                (self._prompt if prompt else self._touched).add(connection)
+                now = perf_counter()
+                self._spent_s[uid] = spent_s + now - self._clock_s
+                self._clock_s = now
+                return
+        if data:
+            connection.decoder.feed(data)
+        self._serve(connection, data)
+        self._clock_s = perf_counter()
 
     def _has_time(self, connection: Connection) -> bool:
         return self._spent_s.get(connection.peer.uid, 0.0) < USER_SLICE_S
@@ -106,11 +138,24 @@ class Clients:
         """Somebody has sent whole messages that are not handled yet."""
         return bool(self.paused) or any(each.paused and not each.slow for each in self._touched)
 
+    def let_prompt_answers_go(self) -> None:
+        """The answers that need not wait for the commit leave."""
+        for connection in self._prompt:
+            connection.flush()
+            if not connection.quiet or connection.out:
+                self._touched.add(connection)
+        self._prompt.clear()
+
     def let_answers_go(self) -> bool:
         """What waited for the commit leaves. True if that ended leases: another commit is due."""
-        ended = [self._let_go(connection) for connection in self._touched]
+        late = False
+        self.let_prompt_answers_go()
+        for connection in self._touched:
+            connection.flush()
+            if not connection.quiet or connection.out:
+                late = self._let_go(connection) or late
         self._touched.clear()
-        return any(ended)
+        return late
 
     # --- coming ----------------------------------------------------------------------------------------------
 
@@ -164,7 +209,9 @@ class Clients:
             self._of_uid[who.uid] = self._of_uid.get(who.uid, 0) + 1
             self._state.connections = len(self._connections)
             self._watch(connection, READ)
-            self._on_ready(connection, READ)  # what it has sent already is in time
+            connection.look()
+            connection.events |= READ  # what it has sent already is in time
+            self._on_ready(connection)
             return
         connection.say_goodbye(Refused(TOO_MANY_CONNECTIONS, limit=most))
         connection.flush()
@@ -172,26 +219,39 @@ class Clients:
 
     # --- sending and receiving -----------------------------------------------------------------------------------
 
-    def _on_ready(self, connection: Connection, events: int) -> None:
-        if events & READ:
-            connection.receive()
+    def _on_ready(self, connection: Connection) -> None:
+        if connection.events & ~WRITE:
+            self._receive(connection)
+            # Of one who is gone the end is heard now, behind its last words: who comes next may want its seats.
+            while connection.hung_up and not connection.ended and connection.decoder.waiting < MOST_LAST_WORDS:
+                self._receive(connection)
         self._serve(connection)
 
-    def _serve(self, connection: Connection) -> None:
+    def _receive(self, connection: Connection) -> None:
+        data = connection.receive()
+        if data:
+            connection.decoder.feed(data)
+
+    def _serve(self, connection: Connection, alone: bytes = b"") -> None:
+        """alone: what the decoder has, if it is all from one read."""
+        connection.quiet = False
         self._touched.add(connection)
-        if not (connection.violated or connection.broken):
-            self._handle(connection)
+        if not connection.violated:  # broken or not: what came before one left its answers unread, it said
+            self._handle(connection, alone)
         if connection.over:  # now, not behind the others: one of them may ask for its seats
             self._goodbye(connection)
 
-    def _handle(self, connection: Connection) -> None:
+    def _handle(self, connection: Connection, alone: bytes) -> None:
         if not self._has_time(connection):
             connection.paused = True
             return
         began = perf_counter()
         try:
             for message in connection.messages():
-                self._service.handle(connection, message)
+                call = self._service.handle(connection, message)
+                if alone and not connection.decoder.waiting and call is not None:
+                    self._service.remember(alone, call)
+                alone = b""
                 if perf_counter() > began + SLICE_S:
                     connection.paused = True
                     break
@@ -212,14 +272,13 @@ class Clients:
 
         True if it broke only now, and leases ended with it.
         """
-        if connection.out:
-            connection.flush()
         if connection.over and (connection.broken or connection.violated or not connection.out):
             return self._close(connection)
         if connection.paused and not connection.slow:
             self.paused[connection] = None
         reading = not (connection.ended or connection.slow or connection.paused)
         self._watch(connection, reading * READ | bool(connection.out) * WRITE)
+        connection.quiet = reading and not connection.out and not connection.decoder.waiting
         return False
 
     def _watch(self, connection: Connection, events: int) -> None:
@@ -227,7 +286,7 @@ class Clients:
             return
         connection.watched = events
         if events:
-            self._loop.watch(connection, events, lambda events: self._ready.append((connection, events)))
+            self._loop.watch_peer(connection, events)
         else:
             self._loop.forget(connection)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from licd.daemon.listener import Peer
+from licd.daemon.loop import HUNG_UP
 from licd.rpc import wire
 from licd.rpc.errors import BAD_MESSAGE, MESSAGE_TOO_LARGE, Refused
 from licd.seats.pool import Session
@@ -39,24 +40,26 @@ class Connection:
         self.violated = False  # the peer broke the protocol: told once, then closed
         self.paused = False  # messages wait in the decoder, for the peer to read its answers or for the next turn
         self.watched = 0  # the events the loop watches for
+        self.events = 0  # what it was ready for when the loop, or look(), last saw it
+        # Not ended, broken, violated or paused, the decoder empty, `out` empty after a turn; watched for what it sends.
+        self.quiet = False
         self._poll: select.poll | None = None
 
     def fileno(self) -> int:
         return self.stream.fileno()
 
-    def receive(self) -> None:
-        """What can be read now is with the decoder."""
+    def receive(self) -> bytes:
+        """What can be read now; it is to be fed to the decoder."""
         try:
             data = self.stream.recv(READ_BYTES)
         except BlockingIOError:
-            return
+            return b""
         except OSError:
             self.ended = self.broken = True
-            return
-        if data:
-            self.decoder.feed(data)
-        else:
+            return b""
+        if not data:
             self.ended = True
+        return data
 
     def messages(self) -> Iterator[wire.Message]:
         """The whole messages received, as long as the peer reads its answers.
@@ -81,15 +84,21 @@ class Connection:
         """Nothing more will come of this connection but the answers still in `out`."""
         return self.broken or self.violated or (self.ended and not self.deferred and not self.paused)
 
-    def hung_up(self) -> bool:
-        """The peer has closed its end altogether, not merely said that it sends no more: nobody waits for an answer."""
+    def look(self) -> None:
+        """`events` are those of now, and not of the last wait."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.stream, 0)
-        return bool(self._poll.poll(0))
+        found = self._poll.poll(0)
+        self.events = found[0][1] if found else 0
+
+    @property
+    def hung_up(self) -> bool:
+        """The peer has closed its end altogether, not merely said that it sends no more: nobody waits for an answer."""
+        return bool(self.events & HUNG_UP)
 
     def answer(self, msgid: int, result: Any) -> None:
-        self.out += wire.encode_response(msgid, None, result)
+        self.out += wire.pack((wire.RESPONSE, msgid, None, result))
 
     def refuse(self, msgid: int, error: dict[str, Any]) -> None:
         self.out += wire.encode_response(msgid, error, None)
@@ -111,12 +120,15 @@ class Connection:
 
     def flush(self) -> None:
         """As much as the peer takes now is sent."""
+        if not self.out:
+            return
         try:
             sent = self.stream.send(self.out, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return
         except OSError:
             self.broken = self.ended = True
+            self.quiet = False
             self.out.clear()
             return
         del self.out[:sent]

@@ -19,10 +19,10 @@ class DeviceMethods:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def fingerprint(self, connection: Connection, msgid: int | None, *, without: list[str] | None) -> dict[str, Any]:
+    def fingerprint(self, connection: Connection, msgid: int | None, without: tuple[str, ...] | None) -> dict[str, Any]:
         """Factors, readable or not, and for each vendor's file what of its binding is kept and how much may be lost."""
         state = self._state
-        gone = without or []
+        gone = without or ()
         state.device.look_again()
         readings = state.device.readings
         left = _without({reading.factor: reading.values for reading in readings if reading.state == FOUND}, gone)
@@ -47,7 +47,7 @@ class DeviceMethods:
         }
         return answer | ({} if without is None else {"without": gone})
 
-    def _vendor(self, file: LicenseFile, gone: list[str]) -> dict[str, Any]:
+    def _vendor(self, file: LicenseFile, gone: tuple[str, ...]) -> dict[str, Any]:
         standing = self._state.installed.standings.get(file.vendor, ANY_DEVICE)
         row = {
             "vendor": file.vendor,
@@ -84,7 +84,7 @@ def last_day(standing: Standing) -> str | None:
     return day(standing.until) if -FOREVER < standing.until < FOREVER else None
 
 
-def _without(tags: Tags, gone: list[str]) -> Tags:
+def _without(tags: Tags, gone: tuple[str, ...]) -> Tags:
     try:
         return without(tags, gone)
     except KeyError as error:

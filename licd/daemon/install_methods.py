@@ -28,7 +28,7 @@ class InstallMethods:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def import_request(self, connection: Connection, msgid: int | None, *, document: bytes) -> dict[str, Any]:
+    def import_request(self, connection: Connection, msgid: int | None, document: bytes) -> dict[str, Any]:
         """The install request is the vendor's open one. Licenses in force are not touched."""
         state = self._state
         profiles = state.installed.profiles
@@ -62,7 +62,7 @@ class InstallMethods:
             "ca": profiles[request.profile].ca,
         }
 
-    def request(self, connection: Connection, msgid: int | None, *, vendor: str | None) -> dict[str, Any]:
+    def request(self, connection: Connection, msgid: int | None, vendor: str | None) -> dict[str, Any]:
         """The license request, the same bytes until it is answered or no longer true. vendor may be left out where
         there is one install request only."""
         state = self._state

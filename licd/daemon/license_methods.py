@@ -21,10 +21,11 @@ class LicenseMethods:
         self._importing = importing
 
     def check_license(
-        self, connection: Connection, msgid: int | None, *, license: str, version: str | None
+        self, connection: Connection, msgid: int | None, license: str, version: str | None
     ) -> dict[str, Any]:
         """Whether an acquire for this version would find the license in order; takes no seat."""
         verdict = self._state.installed.verdicts.names.get(license)
+        self._state.prompt = self._state.settled_rank >= 0
         if verdict is None:
             refusal: Refused | None = Refused(NO_SUCH_LICENSE, license=license)
             return _checked(license, None, refusal)
@@ -36,7 +37,7 @@ class LicenseMethods:
         return {"licenses": [self._row(verdicts[name]) for name in sorted(verdicts)]}
 
     def import_license(
-        self, connection: Connection, msgid: int | None, *, document: bytes, dry_run: bool
+        self, connection: Connection, msgid: int | None, document: bytes, dry_run: bool
     ) -> dict[str, Any]:
         """A delivery comes into force whole or not at all; verified in slices, so the answer comes later."""
         self._importing.displace("renewal.report")  # a courier asks again, and could keep this one out for ever
@@ -61,7 +62,7 @@ class LicenseMethods:
             "withdrawn": outcome.withdrawn and outcome.withdrawn[1].seq,
         }
 
-    def export_license(self, connection: Connection, msgid: int | None, *, vendor: str | None) -> dict[str, Any]:
+    def export_license(self, connection: Connection, msgid: int | None, vendor: str | None) -> dict[str, Any]:
         """The license file in force, verbatim. vendor may be left out where there is one only."""
         files = self._state.installed.files
         if vendor is None and len(files) == 1:

@@ -12,8 +12,6 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from licd.daemon.peer_units import Units
-
 SO_PEERGROUPS = 59  # asm-generic/socket.h; no constant in Python 3.11
 _MAX_GROUPS = 65536  # NGROUPS_MAX
 _UCRED = struct.Struct("iII")
@@ -141,6 +139,3 @@ def overflow_uid() -> int:
         return int(Path("/proc/sys/kernel/overflowuid").read_text())
     except (OSError, ValueError):
         return 65534
-
-
-unit_of = Units().unit_of

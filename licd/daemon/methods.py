@@ -67,16 +67,16 @@ def octets(value: Any) -> bytes:
     raise ValueError("must be the document's bytes (bin or str)")
 
 
-def lease_ids(value: Any) -> list[str]:
+def lease_ids(value: Any) -> tuple[str, ...]:
     if type(value) is list and 0 < len(value) <= MAX_CONFIRMS:
-        return [lease_id(item) for item in value]
+        return tuple(lease_id(item) for item in value)
     raise ValueError(f"must be an array of 1 to {MAX_CONFIRMS} lease ids")
 
 
-def changes(value: Any) -> list[str]:
+def changes(value: Any) -> tuple[str, ...]:
     # Which of them are known, the handler says.
     if type(value) is list and len(value) <= MAX_CHANGES:
-        return [_change(each) for each in value]
+        return tuple(_change(each) for each in value)
     raise ValueError(f"must be an array of at most {MAX_CHANGES} names of factors or kinds")
 
 
@@ -132,52 +132,45 @@ METHODS = (
 )  # fmt: skip
 
 
-class Compiled(NamedTuple):
+class Compiled:
     """A row of the table, made ready for the request path."""
 
-    who: str
-    notification: bool
-    checks: dict[str, Check]
-    defaults: dict[str, Any]
-    required: tuple[str, ...]
+    def __init__(self, method: Method) -> None:
+        self.who = method.who
+        self.notification = method.notification
+        self.names = tuple(param.name for param in method.params)
+        self._checks = {param.name: (place, param.check) for place, param in enumerate(method.params)}
+        self._defaults = [param.default for param in method.params]
 
-    def arguments(self, params: Any) -> dict[str, Any]:
-        """The checked arguments of one request, defaults filled in.
+    def arguments(self, params: Any) -> tuple[Any, ...]:
+        """The checked arguments of one request in the order of the table, defaults filled in.
 
         Errors: BAD_PARAMS
         """
         if type(params) is not list or len(params) > 1 or (params and type(params[0]) is not dict):
             raise Refused(BAD_PARAMS, reason="params is an array with at most one map of named arguments")
-        values = self.defaults.copy()
+        values = self._defaults.copy()
         if params:
-            checks = self.checks
+            checks = self._checks
             for key, value in params[0].items():
-                check = checks.get(key)
-                if check is None:
+                found = checks.get(key)
+                if found is None:
                     raise Refused(BAD_PARAMS, reason=f"{_shown(key)} is not an argument of this method")
+                place, check = found
                 try:
-                    values[key] = check(value)
+                    values[place] = check(value)
                 except ValueError as error:
-                    if value is None and key not in self.required:
+                    if value is None and values[place] is not REQUIRED:
                         continue  # nil is what a client sends for "not given"
                     raise Refused(BAD_PARAMS, reason=f"{key} {error}") from None
-        for key in self.required:
-            if key not in values:
-                raise Refused(BAD_PARAMS, reason=f"the argument {key} is missing")
-        return values
+        if REQUIRED in values:
+            missing = self.names[values.index(REQUIRED)]
+            raise Refused(BAD_PARAMS, reason=f"the argument {missing} is missing")
+        return tuple(values)
 
 
 def _shown(key: Any) -> str:
     return key[:40] if type(key) is str and key.isprintable() else f"{key!r:.40}"
 
 
-TABLE = {
-    method.name: Compiled(
-        method.who,
-        method.notification,
-        {param.name: param.check for param in method.params},
-        {param.name: param.default for param in method.params if param.default is not REQUIRED},
-        tuple(param.name for param in method.params if param.default is REQUIRED),
-    )
-    for method in METHODS
-}
+TABLE = {method.name: Compiled(method) for method in METHODS}

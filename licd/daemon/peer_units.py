@@ -109,3 +109,6 @@ def _holds(folder: str, wanted: bytes) -> bool:
             return wanted in b"\n" + file.readall()
     except OSError:
         return False
+
+
+unit_of = Units().unit_of

@@ -44,7 +44,7 @@ class RenewalMethods:
         self._state.judge()
         return {"vendors": [self._row(profile) for profile in self._state.installed.profiles.values()]}
 
-    def request(self, connection: Connection, msgid: int | None, *, vendor: str | None) -> dict[str, Any]:
+    def request(self, connection: Connection, msgid: int | None, vendor: str | None) -> dict[str, Any]:
         """The renewal request, the same bytes until it is answered or no longer true. vendor may be left out where
         there is one file in force only."""
         state = self._state
@@ -80,7 +80,6 @@ class RenewalMethods:
         self,
         connection: Connection,
         msgid: int | None,
-        *,
         vendor: str | None,
         document: bytes | None,
         failure: str | None,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from licd.daemon.connection import Connection
-from licd.daemon.listener import unit_of
 from licd.daemon.methods import ADMIN
+from licd.daemon.peer_units import unit_of
 from licd.daemon.state import State, warnings_of
 from licd.license.dates import timestamp
-from licd.license.terms import Verdict
+from licd.license.terms import Verdict, Verdicts
 from licd.rpc.errors import BAD_PARAMS, LEASE_UNKNOWN, NO_SUCH_LICENSE, TOO_MANY_LEASES, VERSION_NOT_COVERED, Refused
-from licd.seats.ledger import Grant, Wish
-from licd.seats.pool import Lease
+from licd.seats.ledger import Grant
+from licd.seats.pool import Lease, Session
 
 # Of one Acquired record: its texts are at most 24 + 64 + 4 * 128 + 7 + 120 + 100 bytes, numbers and headers below 80.
 RECORD_BYTES = 1024
@@ -23,22 +24,30 @@ RECORD_BYTES = 1024
 class SeatMethods:
     def __init__(self, state: State) -> None:
         self._state = state
+        self._new_ids = _new_ids()
+        self._judged: Verdicts | None = None
+        self._open: dict[str, list[str]] = {}
 
     def acquire(
-        self, connection: Connection, msgid: int | None, *, license: str, holder: str, seats: int,
+        self, connection: Connection, msgid: int | None, license: str, holder: str, seats: int,
         version: str | None, ttl: int, wait: int, on_close: str,
     ) -> dict[str, Any]:  # fmt: skip
         """A lease, or why not. The same (license, uid, holder) gets the same lease back."""
         state = self._state
-        if connection.hung_up():
+        connection.look()  # a turn may be long
+        if connection.hung_up:
             raise Refused(LEASE_UNKNOWN)  # nobody is there to hold it, or to read this
         if ttl > state.config.max_ttl:
             raise Refused(BAD_PARAMS, reason=f"ttl is at most {state.config.max_ttl} s on this device")
-        verdict = self._verdict(license, version)
-        wish = Wish(license, holder, seats, ttl, on_close, version)
+        warnings = self._open_licenses().get(license)
+        if warnings is None:
+            warnings = warnings_of(self._verdict(license, version))
         session = connection.session
-        grant = state.ledger.decide_acquire(wish, session, os.urandom(12).hex(), int(state.trusted), state.now)
-        lease = self._carry_out(connection, grant)
+        if session.unit is None:
+            _know_unit(session)
+        wish = (license, holder, seats, ttl, on_close, version)
+        grant = state.ledger.decide_acquire(wish, session, next(self._new_ids), int(state.trusted), state.now)
+        lease = self._carry_out(session, grant)
         return {
             "lease": lease.id,
             "license": license,
@@ -46,23 +55,25 @@ class SeatMethods:
             "seats": seats,
             "ttl": ttl,
             "deadline": lease.deadline,
-            "warnings": warnings_of(verdict),
+            "warnings": warnings,
         }
 
     def confirm(
-        self, connection: Connection, msgid: int | None, *, lease: str | None, license: str | None,
-        holder: str | None, leases: list[str] | None,
+        self, connection: Connection, msgid: int | None, lease: str | None, license: str | None,
+        holder: str | None, leases: tuple[str, ...] | None,
     ) -> dict[str, Any]:  # fmt: skip
         """The new deadline; of many leases, each answered for itself."""
         if leases is not None:
             if lease is not None or license is not None or holder is not None:
                 raise Refused(BAD_PARAMS, reason="leases goes alone, without lease, license or holder")
-            return {"results": [self._confirm_one(connection, id) for id in leases]}
+            results = [self._confirm_one(connection, id) for id in leases]
+            self._state.prompt = False  # one of them may wait for the commit
+            return {"results": results}
         found, by_holder = self._find(connection, lease, license, holder)
         return self._confirm(connection, found, by_holder=by_holder)
 
     def release(
-        self, connection: Connection, msgid: int | None, *, lease: str | None, license: str | None,
+        self, connection: Connection, msgid: int | None, lease: str | None, license: str | None,
         holder: str | None, reason: str | None,
     ) -> dict[str, Any]:  # fmt: skip
         """released true, or false where it was gone already."""
@@ -81,7 +92,7 @@ class SeatMethods:
         return {"released": True}
 
     def list_seats(
-        self, connection: Connection, msgid: int | None, *, license: str | None, holder: str | None,
+        self, connection: Connection, msgid: int | None, license: str | None, holder: str | None,
         after: int, limit: int,
     ) -> dict[str, Any]:  # fmt: skip
         """The leases of the peer's own uid, of all uids for an admin, oldest first, a page at a time."""
@@ -101,6 +112,17 @@ class SeatMethods:
         }
 
     # --- parts -----------------------------------------------------------------------------------------------
+
+    def _open_licenses(self) -> dict[str, list[str]]:
+        """The licenses that every version may have now, and the warnings that go with them."""
+        if self._state.installed.verdicts is not self._judged:
+            self._judged = self._state.installed.verdicts
+            self._open = {
+                name: warnings_of(verdict)
+                for name, verdict in self._judged.names.items()
+                if verdict.counts and all(versions is None for versions, _ in verdict.grants)
+            }
+        return self._open
 
     def _verdict(self, license: str, version: str | None) -> Verdict:
         verdict = self._state.installed.verdicts.names.get(license)
@@ -124,16 +146,20 @@ class SeatMethods:
 
     def _confirm(self, connection: Connection, lease: Lease, *, by_holder: bool) -> dict[str, Any]:
         state = self._state
-        if lease.uid == connection.peer.uid:
-            if lease.live:
-                self._check_version(lease)
-            elif connection.hung_up():
-                raise Refused(LEASE_UNKNOWN)
-            else:
+        session = connection.session
+        if lease.uid == session.uid:
+            if not lease.live:
+                connection.look()
+                if connection.hung_up:
+                    raise Refused(LEASE_UNKNOWN)
                 self._verdict(lease.license, lease.version)  # a revival is an acquire: judged anew
-        grant = state.ledger.decide_confirm(lease, connection.session, state.now, by_holder=by_holder)
-        lease = self._carry_out(connection, grant)
-        return {"lease": lease.id, "deadline": lease.deadline}
+                _know_unit(session)
+            elif lease.license not in self._open_licenses():
+                self._check_version(lease)
+        grant = state.ledger.decide_confirm(lease, session, state.now, by_holder=by_holder)
+        granted = self._carry_out(session, grant)
+        state.prompt = granted.rank < state.settled_rank
+        return {"lease": granted.id, "deadline": granted.deadline}
 
     def _check_version(self, lease: Lease) -> None:
         """A renewed file may cover other versions, as it may grant fewer seats: then the lease ends at its deadline.
@@ -152,24 +178,20 @@ class SeatMethods:
         except Refused as refused:
             return {"lease": id, "error": refused.as_map()}
 
-    def _carry_out(self, connection: Connection, grant: Grant) -> Lease:
+    def _carry_out(self, session: Session, grant: Grant) -> Lease:
         """The grant is recorded, if there is anything to record, and the lease held by this connection."""
         state = self._state
-        session = connection.session
-        if grant.event is not None:
-            event = grant.event
-            before = state.ledger.leases.get(grant.lease)
-            if before is None:
-                if len(state.ledger.leases) >= state.config.max_leases:
-                    raise Refused(TOO_MANY_LEASES, limit=state.config.max_leases)
-                if session.unit is None:
-                    session.unit = unit_of(session.pid) or ""
-                event = event._replace(unit=session.unit)
-            if before is None or event.seats >= before.seats:  # shrinking always works, also on a full disk
+        ledger = state.ledger
+        lease, event, deadline = grant
+        if event is not None:
+            if lease is None and len(ledger.leases) >= state.config.max_leases:
+                raise Refused(TOO_MANY_LEASES, limit=state.config.max_leases)
+            if lease is None or event.seats >= lease.seats:  # shrinking always works, also on a full disk
                 state.journal.reserve(RECORD_BYTES)
             state.record(event)
-        lease = state.ledger.leases[grant.lease]
-        state.ledger.hold(lease, session, grant.deadline, state.now)
+            lease = ledger.leases[event.lease]
+        assert lease is not None
+        ledger.hold(lease, session, deadline, state.now)
         return lease
 
     def _row(self, lease: Lease) -> dict[str, Any]:
@@ -189,3 +211,16 @@ class SeatMethods:
             "confirmed_s": int(now - lease.confirmed),
             "expires_s": max(0, int(lease.deadline - now)),
         }
+
+
+def _know_unit(session: Session) -> None:
+    if session.unit is None:
+        session.unit = unit_of(session.pid) or ""
+
+
+def _new_ids() -> Iterator[str]:
+    """Lease ids, 24 hexadecimal digits each. The kernel is asked for many at once."""
+    while True:
+        digits = os.urandom(12 * 64).hex()
+        for at in range(0, len(digits), 24):
+            yield digits[at : at + 24]

@@ -1,7 +1,8 @@
 """The turn: everything that happens between two waits, in an order that is never broken.
 
-    license dates that have passed
+    clocks, license dates that have passed         but not in a turn that follows within a millisecond
     read all that can be read, decide and apply    answers pile up in the connections
+    who asks meanwhile, if there is to be a sync   answers that tell nothing of this turn leave
     the ends of connections, each where it is read; then what has expired
     one frame with all of that, fdatasync          journal.commit
     the answers leave
@@ -14,9 +15,11 @@ full ttl.
 from __future__ import annotations
 
 import socket
+from time import perf_counter
 
 from licd.daemon.clients import Clients
-from licd.daemon.loop import READ, Loop
+from licd.daemon.connection import Connection
+from licd.daemon.loop import READ, Callback, Loop
 from licd.daemon.notify import Notifier
 from licd.daemon.service import Service
 from licd.daemon.state import State
@@ -25,7 +28,13 @@ from licd.device import clock
 MARK_INTERVAL_S = clock.RECORD_INTERVAL_S  # between two marks of the clock on record: the only write of an idle licd
 STALL_S = 1.0  # a turn that begins later than this was held up, and so were the holders
 STATUS_INTERVAL_S = 1.0  # between two STATUS= lines, however busy
-EXPIRE_AT_ONCE = 1000  # leases expired in one turn: about 5 ms
+# A turn that begins so soon after a thorough one leaves out what no client asks for: 5 us of the 15 that a turn with
+# one confirm took. What falls due waits that long, and behind the last hurried turn comes a thorough one.
+THOROUGH_S = 0.001
+# Of a turn that must be synced, as long as somebody asks: what comes meanwhile shares the sync. Acquire and release
+# on 16 connections: 43,000 a second instead of 27,000.
+GATHER_S = 0.0005
+EXPIRE_AT_ONCE = 200  # leases expired in one turn: about 1 ms
 # A lease outlives its deadline by no more than this while requests wait for their slice. More than STALL_S: a turn that
 # begins almost that late must still have time for what was sent before the deadline.
 PATIENCE_S = STALL_S + 1.0
@@ -36,11 +45,14 @@ class Server:
         self._state = state
         self._notifier = notifier
         self._service = Service(state)
-        self.loop = Loop()
+        self.loop: Loop[Connection] = Loop()
         self.clients = Clients(state, self._service, self.loop, listener)
         self._timer = clock.WallTimer()
         self._backlog = True  # a slice of work is left for the next turn; at first, the journal's second file
         self._began = 0.0
+        self._talking = False  # clients were heard in the last turn
+        self._thorough_at = 0.0  # when the last thorough turn began, on perf_counter()
+        self._hurried = False  # the last turn left out all but the requests
         self._asleep_s = 0.0  # CLOCK_BOOTTIME minus CLOCK_MONOTONIC: grows in a suspend
         self._wall_offset_s = 0.0  # the wall clock minus CLOCK_BOOTTIME: moves when the clock is set
         self._mark_at = 0.0
@@ -52,7 +64,7 @@ class Server:
 
     def start(self) -> None:
         """Clients are served from the first turn on."""
-        self._begin()
+        self._begin(clock.boottime())
         state = self._state
         state.started = state.now
         self._mark_at = state.now + MARK_INTERVAL_S
@@ -76,34 +88,76 @@ class Server:
         Errors: JournalFailed, FaultAfterChange: the process must end, and no answer of this turn has left
         """
         state = self._state
-        expected = max(self._began, state.ledger.next_deadline())
-        ready = self.loop.wait(self._timeout())
-        self._begin()
-        if state.now - expected > STALL_S:
-            state.ledger.extend_all(state.now)
-        if state.now >= state.recognize_at:
+        # While clients talk, what they confirm is not moved on each time; the price is one turn for nothing when they
+        # fall silent.
+        due = state.ledger.nothing_due_before() if self._talking else state.ledger.next_deadline()
+        expected = max(state.now, due)
+        calls, ready = self.loop.wait(self._timeout(due))
+        self._talking = bool(ready)
+        now = clock.boottime()
+        ran = perf_counter()  # a clock of its own: CLOCK_BOOTTIME jumps in a suspend
+        soon = now - self._began < THOROUGH_S and ran - self._thorough_at < THOROUGH_S
+        self._hurried = soon and not (calls or self._backlog)
+        if self._hurried:
+            state.now = now
+        else:
+            self._thorough_at = ran
+            self._look_around(now, expected, calls)
+        self.clients.begin_turn()
+        self.clients.read(ready)
+        if state.journal.must_sync:
+            self._gather()
+        if self._service.busy:
+            self._work()
+        untidy = self._backlog
+        if not self._hurried:
+            self._expire()
+        written = self._commit()
+        late = self.clients.let_answers_go()
+        if written or untidy:
+            self._backlog = state.journal.tend() or self._backlog
+        self._backlog = self._backlog or late
+        if not self._hurried:
+            self._tell_systemd()
+        return self.loop.signals()
+
+    def _look_around(self, now: float, expected: float, calls: list[tuple[Callback, int]]) -> None:
+        """What is not asked by clients: time, dates, the device."""
+        state = self._state
+        self._begin(now)
+        if now - expected > STALL_S:
+            state.ledger.extend_all(now)
+        if now >= state.recognize_at:
             state.device.look_again()
             state.recognize()
             self.judge()
-        elif state.now >= state.judge_at:
+        elif now >= state.judge_at:
             self.judge()
-        for callback, events in ready:
+        for callback, events in calls:
             callback(events)
-        self.clients.read()
+
+    def _work(self) -> None:
         waiter = self._service.work()
         if waiter is not None:
             self.clients.answered(waiter)
-        self._expire()
-        self._commit()
-        late = self.clients.let_answers_go()
-        self._backlog = state.journal.tend() or self._backlog or late
-        self._tell_systemd()
-        return self.loop.signals()
 
-    def _begin(self) -> None:
-        """The clocks are read, once for the whole turn, and what they reveal is drawn from them."""
+    def _gather(self) -> None:
+        """Who asks while the turn lasts comes into the same commit."""
+        until = perf_counter() + GATHER_S
+        while True:
+            self.clients.let_prompt_answers_go()
+            # Not those whose slice or buffer is full, and who have ended: epoll tells of them again and again.
+            ready = [each for each in self.loop.look() if not each.ended and (each.quiet or each.hung_up)]
+            if not ready:
+                return
+            self.clients.read(ready)
+            if perf_counter() > until:
+                return
+
+    def _begin(self, now: float) -> None:
+        """The other clocks are read, and what they reveal is drawn from them."""
         state = self._state
-        now, wall = clock.boottime(), clock.wall()
+        wall = clock.wall()
         asleep, offset = now - clock.monotonic(), wall - now
         if self._began:  # it never shrinks; what lies between the two reads must not be taken for a suspend later
             asleep = max(asleep, self._asleep_s)
@@ -117,12 +171,14 @@ class Server:
             self._mark_at = now  # a crash must not forget what was accepted
         self._asleep_s, self._wall_offset_s, self._began = asleep, offset, now
 
-    def _timeout(self) -> float:
+    def _timeout(self, due: float) -> float:
         if self._backlog or self.clients.paused or self._service.busy:
             return 0.0
+        if self._hurried:
+            return THOROUGH_S  # what is due comes after the thorough turn
         state = self._state
         own = min(self._mark_at, self._watchdog_at, self._status_at, self.clients.accept_at)
-        changes = min(state.ledger.next_deadline(), state.judge_at, state.recognize_at)
+        changes = min(due, state.judge_at, state.recognize_at)
         return float(min(changes, own) - clock.boottime())
 
     def _expire(self) -> None:
@@ -144,14 +200,18 @@ class Server:
         self._status_at = self._told_at + STATUS_INTERVAL_S  # a reload comes between two turns
         self._timer.arm(state.wall + (state.judge_at - state.now) if state.judge_at < float("inf") else None)
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
+        """What was recorded in this turn is on the medium; False if there was nothing to write."""
         state = self._state
-        mark = state.now >= self._mark_at
+        mark = state.now >= self._mark_at and not self._hurried
         if mark:
             self.judge()  # the clock may have become synchronized without a step
             state.record_usage()
             self._mark_at = state.now + MARK_INTERVAL_S
-        state.journal.commit(state.stamp(), mark=mark)
+        if not (mark or state.journal.must_sync):
+            return False
+        state.commit(mark=mark)
+        return True
 
     def stop(self) -> None:
         """What is staged and the clean-stop mark are on record; no lease has ended."""

@@ -16,7 +16,7 @@ from licd.license import terms
 from licd.license.dates import DAY_S, FOREVER, day
 from licd.license.terms import ANY_DEVICE
 from licd.rpc.errors import STATE_NOT_WRITABLE, STORAGE_FULL, Refused
-from licd.seats.events import Event, Recognized, Renewing, Stopped, encode
+from licd.seats.events import Acquired, Event, Recognized, Released, Renewing, Stopped, encode
 from licd.seats.journal import Journal, NoJournal
 from licd.seats.ledger import Ledger
 from licd.seats.replay import Clock
@@ -66,6 +66,12 @@ class State:
         self.reload_problem: str | None = None
         self.connections = 0
         self.changes = 0  # events recorded: a fault after a change ends the process
+        # Set by a handler: its answer tells nothing that waits for the commit, and may leave before. Clients takes it
+        # back before each request.
+        self.prompt = False
+        # Leases of a lower rank are on the medium as they stand; -1: none is sure, for something else has changed since
+        # the last commit.
+        self.settled_rank = 0
 
     def tell_time(self, now: float, wall: float) -> None:
         self.now = now
@@ -86,8 +92,15 @@ class State:
     def record(self, event: Event, *, sync: bool = True) -> None:
         """The event is true from now on, and goes into this turn's frame."""
         self.changes += 1
+        if not (type(event) is Released or (type(event) is Acquired and event.rank >= self.settled_rank)):
+            self.settled_rank = -1  # what was settled has changed
         self.ledger.apply(event)
         self.journal.stage(event, sync=sync)
+
+    def commit(self, *, mark: bool = False) -> None:
+        """What was recorded in this turn is on the medium. Errors: JournalFailed"""
+        self.journal.commit(self.stamp(), mark=mark)
+        self.settled_rank = self.ledger.next_rank
 
     def recognize(self) -> None:
         """Each file in force stands as this device compares with its own; changes are on record. To be judged after."""

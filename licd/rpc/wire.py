@@ -207,21 +207,43 @@ class Decoder:
         return self._violation
 
 
+# The first byte of a msgid that is not its own value: how many bytes of a request end with it.
+_MSGID_ENDS = {0xCC: 4, 0xCD: 5, 0xCE: 7}
+
+
+def split_request(data: bytes) -> tuple[int, bytes]:
+    """The msgid, and what stands behind it, of data that look like a request.
+
+    If what stands behind it was behind the msgid of one whole request before, this is one whole request too.
+    Shape: (0, b"") if they do not
+    """
+    if len(data) < _LEAST_REQUEST_BYTES or data[0] != 0x94 or data[1] != REQUEST:
+        return 0, b""
+    first = data[2]
+    if first < 0x80:
+        return first, data[3:]
+    end = _MSGID_ENDS.get(first)
+    return (0, b"") if end is None else (int.from_bytes(data[3:end]), data[end:])
+
+
+_LEAST_REQUEST_BYTES = 5  # of an array of four: a byte for each
+
+
 def _is_msgid(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MAX_MSGID
 
 
 # Strings that came in broken go out readable, never as bytes that are not UTF-8.
-_pack: Callable[[object], bytes] = msgpack.Packer(use_bin_type=True, unicode_errors="backslashreplace").pack
+pack: Callable[[object], bytes] = msgpack.Packer(use_bin_type=True, unicode_errors="backslashreplace").pack
 
 
 def encode_request(msgid: int, method: str, params: dict[str, Any]) -> bytes:
-    return _pack((REQUEST, msgid, method, (params,)))
+    return pack((REQUEST, msgid, method, (params,)))
 
 
 def encode_response(msgid: int, error: Any, result: Any) -> bytes:
-    return _pack((RESPONSE, msgid, error, result))
+    return pack((RESPONSE, msgid, error, result))
 
 
 def encode_notification(method: str, params: dict[str, Any]) -> bytes:
-    return _pack((NOTIFICATION, method, (params,)))
+    return pack((NOTIFICATION, method, (params,)))

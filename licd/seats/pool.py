@@ -45,9 +45,12 @@ class Lease:
     )
 
     def __init__(self, event: Acquired) -> None:
-        self.set_terms(event)
+        (
+            self.id, self.license, self.uid, self.holder, self.seats, self.ttl_s,
+            self.on_close, self.version, self.rank, self.since, self.pid, self.unit,
+        ) = event  # fmt: skip
         self.deadline = 0.0
-        self.due = float("inf")  # the earliest entry in the deadline heap
+        self.due = float("inf")  # when Deadlines looks at it
         self.confirmed = 0.0
         self.live = True
         self.session: Session | None = None

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from licd.daemon.server import THOROUGH_S
 from tests.support.daemon import Daemon
 from tests.support.pki import Vendor
 
@@ -76,6 +77,7 @@ class Clocks:
         ):
             path.with_suffix(".new").write_text(text)
             path.with_suffix(".new").rename(path)
+        time.sleep(5 * THOROUGH_S)  # the kernel would tell licd that the clock was set; so it looks only then
 
 
 class Clocked(Daemon):

@@ -14,7 +14,7 @@ from licd.daemon.seat_methods import RECORD_BYTES
 from licd.rpc.errors import Error, Refused
 from licd.seats.events import KEEP, Event
 from licd.seats.journal import MIN_BYTES, Journal
-from licd.seats.ledger import Grant, Ledger, Wish
+from licd.seats.ledger import Grant, Ledger
 from licd.seats.pool import Lease, Session
 from licd.seats.replay import Clock, replay
 
@@ -60,14 +60,16 @@ class Desk:
         self, session: Session, holder: str = "till-1", *, license: str = TILLS, seats: int = 1, ttl: int = 60,
         on_close: str = KEEP, version: str | None = None,
     ) -> Grant:  # fmt: skip
-        wish = Wish(license, holder, seats, ttl, on_close, version)
+        wish = (license, holder, seats, ttl, on_close, version)
         return self.ledger.decide_acquire(wish, session, f"lease-{next(self._ids)}", SINCE, self.now)
 
     def carry_out(self, grant: Grant, session: Session) -> Lease:
-        if grant.event is not None:
-            self.record(grant.event)
-        lease = self.ledger.leases[grant.lease]
-        self.ledger.hold(lease, session, grant.deadline, self.now)
+        lease, event, deadline = grant
+        if event is not None:
+            self.record(event)
+            lease = self.ledger.leases[event.lease]
+        assert lease is not None
+        self.ledger.hold(lease, session, deadline, self.now)
         return lease
 
     def acquire(
