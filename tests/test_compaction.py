@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from licd.seats.compaction import COPY_LEASES, FEW_LEASES
+from licd.seats.compaction import COPY_LEASES, COPY_SYNC_BYTES, FEW_LEASES
 from licd.seats.framefile import GROW_BYTES, FrameFile
 from licd.seats.journal import RELEASE_BYTES, RESERVE_BYTES
 from tests.support.desk import Shop, generation, on_record, recorded, sizes
@@ -99,6 +99,33 @@ def test_the_files_stay_within_what_the_living_leases_need_however_many_come_and
     assert on_record(fast_folder) == recorded(busy.shop.ledger)
     busy.shop.journal.close()
     assert recorded(Shop(fast_folder).ledger) == recorded(busy.shop.ledger)
+
+
+def test_a_copy_in_slices_is_synced_as_it_grows_and_that_of_a_start_once(
+    fast_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = Busy(fast_folder, LEASES)
+    unsynced: dict[FrameFile, int] = {}
+    synced: list[int] = []
+    append, sync = FrameFile.append, FrameFile.sync
+
+    def appended(self: FrameFile, payload: bytes) -> None:
+        append(self, payload)
+        unsynced[self] = unsynced.get(self, 0) + len(payload)
+
+    def syncs(self: FrameFile) -> None:
+        sync(self)
+        synced.append(unsynced.pop(self, 0))
+
+    monkeypatch.setattr(FrameFile, "append", appended)
+    monkeypatch.setattr(FrameFile, "sync", syncs)
+    busy.until_copied(20)
+    assert COPY_SYNC_BYTES <= max(synced) < 2 * COPY_SYNC_BYTES
+    busy.shop.journal.close()
+    synced.clear()
+    Shop(fast_folder)
+    assert max(synced) > LEASES * 32
+    assert len(synced) == 1
 
 
 def test_where_a_turn_needs_the_space_of_a_long_copy_the_files_grow_instead_of_waiting_for_it(

@@ -12,7 +12,7 @@ from licd.seats.replay import Clock
 
 COPY_LEASES = 200  # leases copied in one slice: about 1 ms
 FEW_LEASES = 2000  # may be copied in the middle of a turn: about 10 ms
-COPY_SYNC_BYTES = 256 * 1024  # written to the copy between two syncs: the last one must not hold up a turn for long
+COPY_SYNC_BYTES = 256 * 1024  # written between two syncs of a copy that is made in slices
 
 
 class Copy:
@@ -46,7 +46,10 @@ class Copy:
             if self.file.end - before >= self._owed_bytes:
                 break
         self._owed_bytes = 0
+        return bool(ids)
+
+    def sync_some(self) -> None:
+        """What has come together is synced, so that the last sync does not hold up a turn for long."""
         if self.file.end - self._synced_bytes >= COPY_SYNC_BYTES:
             self.file.sync()
             self._synced_bytes = self.file.end
-        return bool(ids)

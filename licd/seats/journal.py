@@ -174,7 +174,9 @@ class Journal:
     def _tend(self) -> bool:
         if self._copy is not None:
             try:
-                if not self._copy.step(self._clock):
+                if self._copy.step(self._clock):
+                    self._copy.sync_some()
+                else:
                     self._finish_copy()
             except OSError:
                 self._abandon_copy()
