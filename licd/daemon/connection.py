@@ -98,7 +98,7 @@ class Connection:
         return bool(self.events & HUNG_UP)
 
     def answer(self, msgid: int, result: Any) -> None:
-        self.out += wire.pack((wire.RESPONSE, msgid, None, result))
+        self.out += wire.encode_response(msgid, None, result)
 
     def refuse(self, msgid: int, error: dict[str, Any]) -> None:
         self.out += wire.encode_response(msgid, error, None)

@@ -43,8 +43,7 @@ class SeatMethods:
         if warnings is None:
             warnings = warnings_of(self._verdict(license, version))
         session = connection.session
-        if session.unit is None:
-            _know_unit(session)
+        _know_unit(session)
         wish = (license, holder, seats, ttl, on_close, version)
         grant = state.ledger.decide_acquire(wish, session, next(self._new_ids), int(state.trusted), state.now)
         lease = self._carry_out(session, grant)

@@ -27,6 +27,7 @@ from licd.seats.events import (
     Released,
     Renewing,
     Started,
+    Stopped,
     Used,
 )
 from licd.seats.pool import Lease, Pool, Session, Total
@@ -197,7 +198,7 @@ class Ledger:
             self.renewing[event.vendor] = event
         elif isinstance(event, Started):
             self.boot_id = event.boot_id
-        else:
+        elif isinstance(event, Stopped):
             self.clean_stop = True
 
     def _upsert(self, event: Acquired) -> None:
