@@ -121,7 +121,7 @@ def test_the_function_of_bash_answers_to_its_variables(env: dict[str, str]) -> N
     assert replies(env, "licd-cli zzz", "zzz") == []
 
 
-@pytest.mark.skipif(not Path("/usr/share/bash-completion").exists(), reason="needs bash-completion")
+@pytest.mark.skipif(not Path("/usr/share/bash-completion/bash_completion").exists(), reason="needs bash-completion")
 def test_behind_sudo_it_is_the_same(home: Path, env: dict[str, str]) -> None:
     with Shell("bash", home, env) as shell:
         shell.run("source /usr/share/bash-completion/bash_completion", "done")
