@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -199,14 +198,14 @@ def test_whoever_can_be_read_in_a_turn_is_in_time(shop: Daemon) -> None:
         holder.answer(holder.ask("server.hello"))
         before = journal_bytes(shop)
         age(began, 9.6)
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         time.sleep(0.05)  # it has stopped: what follows is ready only when its wait has been interrupted
         rivals = rival.ask("seat.acquire", license="kso.single", holder="rival")
         holders = holder.ask("seat.confirm", lease=old)
         with Pipeline(shop.socket) as stranger:  # still to be accepted
             strangers = stranger.ask("seat.confirm", lease=new)
             age(began, 10.4)
-            os.kill(shop.pid, signal.SIGCONT)  # late by less than what counts as a stall
+            shop.resume()  # late by less than what counts as a stall
             with pytest.raises(CallError, match="NO_SEAT_FREE"):
                 rival.answer(rivals)
             assert holder.answer(holders)["lease"] == old
@@ -219,10 +218,10 @@ def test_a_stall_gives_every_lease_its_full_ttl(shop: Daemon) -> None:
     with shop.client() as client, Pipeline(shop.socket) as rival:
         lease, began = acquire(client, "till", ttl=10), time.monotonic()
         before = journal_bytes(shop)
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         asked = rival.ask("seat.acquire", license="kso.scales", holder="rival", seats=3)
         age(began, 12)  # two seconds after the deadline
-        os.kill(shop.pid, signal.SIGCONT)
+        shop.resume()
         with pytest.raises(CallError, match="NO_SEAT_FREE"):
             rival.answer(asked)
         assert lease_of(client, lease)["expires_s"] >= 9

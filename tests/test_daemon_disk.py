@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -41,13 +39,13 @@ def test_a_failed_write_or_sync_lets_no_answer_leave_and_ends_with_74(shop: Daem
         writer.answer(writer.ask("server.hello"))
         reader.answer(reader.ask("server.hello"))
         with injected(shop, rule):
-            os.kill(shop.pid, signal.SIGSTOP)
+            shop.pause()
             asked = [
                 writer.ask("seat.acquire", license="kso.camera", holder="new"),
                 writer.ask("seat.release", lease=gone),
             ]
             seen = reader.ask("seat.list")  # could tell of a lease that is on no medium
-            os.kill(shop.pid, signal.SIGCONT)
+            shop.resume()
             writer.drain()
             reader.drain()
             assert shop.process is not None
@@ -66,12 +64,12 @@ def test_no_answer_leaves_before_the_sync_has_returned(shop: Daemon) -> None:
         writer.answer(writer.ask("server.hello"))
         reader.answer(reader.ask("server.hello"))
         with injected(shop, "fdatasync:delay_exit=400000:when=1"):
-            os.kill(shop.pid, signal.SIGSTOP)
+            shop.pause()
             asked = writer.ask("seat.acquire", license="kso.camera", holder="a")
             time.sleep(0.05)
             seen = reader.ask("seat.list")
             began = time.monotonic()
-            os.kill(shop.pid, signal.SIGCONT)
+            shop.resume()
             (row,) = reader.answer(seen)["leases"]
             assert time.monotonic() - began > 0.35  # even a read waits, if it could have seen the lease
             assert writer.answer(asked)["lease"] == row["lease"]

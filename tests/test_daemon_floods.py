@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import select
-import signal
 import socket
 import statistics
 import subprocess
@@ -203,10 +201,10 @@ def test_a_thousand_confirms_that_waited_while_licd_was_stopped_lose_no_lease() 
             sender.join()
         confirmed = time.monotonic()
         time.sleep(0.5)
-        os.kill(licd.pid, signal.SIGSTOP)
+        licd.pause()
         raw.send(confirms)
         time.sleep(confirmed + 2.04 - time.monotonic())
-        os.kill(licd.pid, signal.SIGCONT)
+        licd.resume()
         assert all(raw.read()[2] is None for _ in names)
         assert raw.call("server.status")["leases"] == 1_000
 

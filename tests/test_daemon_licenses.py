@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -442,9 +441,9 @@ def test_a_date_that_passed_during_a_stall_counts_for_the_first_request_after_it
     with prepared(folder, env=clocks.env) as shop, Pipeline(shop.start().socket) as till:
         grant(shop, ACME.license_file(1, [{"name": "kso.scales", "seats": 3, "expires": "2027-03-31"}]))
         till.answer(till.ask("seat.acquire", license="kso.scales", holder="a"))
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         asked = till.ask("seat.acquire", license="kso.scales", holder="b")
         time.sleep(1.8)
-        os.kill(shop.pid, signal.SIGCONT)
+        shop.resume()
         till.receive()
         assert till.answers[asked].error["name"] == "LICENSE_EXPIRED"

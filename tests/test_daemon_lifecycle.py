@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -163,10 +162,10 @@ def test_without_a_watchdog_of_its_own_there_are_no_pings(env: dict[str, str]) -
 def test_a_process_that_hangs_pings_no_more() -> None:
     with device(env={"WATCHDOG_USEC": "100000"}) as licd:
         assert "WATCHDOG=1" in heard(licd, 0.5)
-        os.kill(licd.pid, signal.SIGSTOP)
+        licd.pause()
         heard(licd, 0.1)
         assert heard(licd, 0.4) == []
-        os.kill(licd.pid, signal.SIGCONT)
+        licd.resume()
         assert "WATCHDOG=1" in heard(licd, 0.5)
 
 

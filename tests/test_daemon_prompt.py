@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -107,10 +106,10 @@ def test_an_answer_that_tells_nothing_of_the_turn_leaves_before_the_sync_and_one
     with Pipeline(shop.socket) as other:
         other.answer(other.ask("server.hello"))
         with injected(shop, "fdatasync:delay_exit=1500000:when=1"):
-            os.kill(shop.pid, signal.SIGSTOP)
+            shop.pause()
             taken = take(other, "other")
             asked = confirm(till) if ask is confirm else check(till)
-            os.kill(shop.pid, signal.SIGCONT)
+            shop.resume()
             till.answer(asked)
             assert not select.select([other.stream], [], [], 0)[0]
             assert other.answer(taken)["holder"] == "other"
@@ -122,9 +121,9 @@ def test_what_was_confirmed_before_a_sync_that_failed_is_held_after_the_restart(
     with Pipeline(shop.socket) as other:
         other.answer(other.ask("server.hello"))
         with injected(shop, SYNC_FAILS):
-            os.kill(shop.pid, signal.SIGSTOP)
+            shop.pause()
             taken, told = take(other, "other"), confirm(till)
-            os.kill(shop.pid, signal.SIGCONT)
+            shop.resume()
             till.drain()
             other.drain()
             ends_unheard(shop)

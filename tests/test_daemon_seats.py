@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -226,11 +225,11 @@ def test_a_program_that_was_killed_hands_its_lease_to_its_successor(shop: Daemon
 def test_a_successor_heard_in_the_very_turn_in_which_its_predecessor_ended_gets_the_lease(shop: Daemon) -> None:
     with Program(shop.socket) as one:
         lease = acquire(one, "till")
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         one.kill()
         with Pipeline(shop.socket) as two:
             asked = two.ask("seat.acquire", license="kso.scales", holder="till")
-            os.kill(shop.pid, signal.SIGCONT)
+            shop.resume()
             assert two.answer(asked)["lease"] == lease
 
 
@@ -330,10 +329,10 @@ def test_a_seat_is_free_in_the_very_turn_in_which_its_connection_ended(shop: Dae
         acquire(till, "till", "kso.single", on_close="release")
         rival.answer(rival.ask("server.hello"))
         time.sleep(0.05)  # licd waits again: what happens now is one turn, in this order
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         till.kill()
         asked = rival.ask("seat.acquire", license="kso.single", holder="rival")
-        os.kill(shop.pid, signal.SIGCONT)
+        shop.resume()
         assert rival.answer(asked)["holder"] == "rival"
 
 
@@ -380,11 +379,11 @@ def test_neither_the_stop_of_licd_nor_its_death_frees_a_bound_lease(shop: Daemon
 def test_an_acquire_whose_connection_hung_up_is_not_carried_out(shop: Daemon) -> None:
     gone = Pipeline(shop.socket)
     gone.answer(gone.ask("server.hello"))
-    os.kill(shop.pid, signal.SIGSTOP)
+    shop.pause()
     gone.ask("seat.acquire", license="kso.scales", holder="a")
     gone.ask("seat.acquire", license="kso.camera", holder="a", on_close="release")
     gone.close()
-    os.kill(shop.pid, signal.SIGCONT)
+    shop.resume()
     assert leases(shop) == {}
     assert not [event for event in replay(shop.state).events if isinstance(event, Acquired)]
 
@@ -398,10 +397,10 @@ def test_an_acquire_whose_connection_hung_up_does_not_take_a_bound_lease_away_fr
         lease = patient.answer(patient.ask("seat.acquire", license="kso.single", holder="a", on_close="release"))[
             "lease"
         ]
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         gone.ask("seat.acquire", license="kso.single", holder="a", on_close="release")
         gone.close()
-        os.kill(shop.pid, signal.SIGCONT)
+        shop.resume()
         assert patient.answer(patient.ask("seat.confirm", lease=lease))["lease"] == lease
         assert leases(shop).keys() == {lease}
 
@@ -419,10 +418,10 @@ def test_what_somebody_said_last_is_heard_though_he_left_answers_unread(shop: Da
     lease = gone.answer(gone.ask("seat.acquire", license="kso.single", holder="a"))["lease"]
     gone.ask("server.hello")
     select.select([gone.stream], [], [], ANSWER_S)
-    os.kill(shop.pid, signal.SIGSTOP)
+    shop.pause()
     gone.ask("seat.release", lease=lease)
     gone.close()
-    os.kill(shop.pid, signal.SIGCONT)
+    shop.resume()
     assert leases(shop) == {}
 
 
@@ -437,10 +436,10 @@ def test_a_lease_is_free_for_its_next_user_however_much_the_last_one_said_before
         (lease,) = leases(shop)
         rival.answer(rival.ask("server.hello"))
         time.sleep(0.05)  # licd waits again: what happens now is one turn
-        os.kill(shop.pid, signal.SIGSTOP)
+        shop.pause()
         till.stdin.write(b"end\n")
         till.stdin.flush()
         assert till.wait() == 0
         asked = rival.ask("seat.acquire", license="kso.single", holder="till")
-        os.kill(shop.pid, signal.SIGCONT)
+        shop.resume()
         assert rival.answer(asked)["lease"] == lease  # and not HOLDER_IN_USE

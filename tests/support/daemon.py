@@ -129,6 +129,18 @@ class Daemon:
             os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP: it does nothing until resume(), and sees what happened meanwhile all at once."""
+        os.kill(self.pid, signal.SIGSTOP)
+        until = time.monotonic() + START_S
+        # The signal takes its time: what comes next must not be seen before.
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "Tt":  # t: under strace
+            assert time.monotonic() < until, "licd did not stop"
+            time.sleep(0.001)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def stop(self, timeout_s: float = 10.0) -> int:
         """SIGTERM; the exit status."""
         assert self.process is not None
