@@ -14,6 +14,7 @@ import pytest
 
 from licd.daemon.loop import HUNG_UP, MAX_SLEEP_S, READ, WRITE, Loop
 
+NOBODY: tuple[list[Any], list[Any]] = ([], [])
 LONG_S = 20.0  # a wait that should have ended by itself long before
 
 
@@ -40,7 +41,7 @@ def turn(loop: Loop[Any], timeout_s: float) -> int:
     calls, peers = loop.wait(timeout_s)
     for callback, events in calls:
         callback(events)
-    assert not peers
+    assert peers == NOBODY
     return len(calls)
 
 
@@ -162,17 +163,36 @@ def three(loop: Loop[Source]) -> Iterator[list[Source]]:
         source.close()
 
 
-def test_peers_that_are_ready_come_out_together_and_know_for_what(loop: Loop[Source], three: list[Source]) -> None:
+def test_peers_that_are_ready_come_out_together(loop: Loop[Source], three: list[Source]) -> None:
     for source in three:
         loop.watch_peer(source, READ)
-    assert loop.wait(0) == ([], [])
+    assert loop.wait(0) == ([], NOBODY)
     for source in three[1:]:
         source.theirs.send(b"x")
-    calls, peers = loop.wait(LONG_S)
+    calls, (others, readable) = loop.wait(LONG_S)
     assert not calls
-    assert set(peers) == set(three[1:])
-    assert [source.events for source in three] == [0, READ, READ]
-    assert set(loop.look()) == set(three[1:])
+    assert not others
+    assert set(readable) == set(three[1:])
+    assert set(loop.look()[1]) == set(three[1:])
+
+
+def test_peers_that_are_ready_for_more_than_reading_come_apart_and_know_for_what(
+    loop: Loop[Source], three: list[Source]
+) -> None:
+    loop.watch_peer(three[0], READ)
+    loop.watch_peer(three[1], READ | WRITE)
+    loop.watch_peer(three[2], READ | WRITE)
+    for source in three[:2]:
+        source.theirs.send(b"x")
+    seen: list[int] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        loop.watch(ours, WRITE, seen.append)
+        calls, (others, readable) = loop.wait(LONG_S)
+        assert len(calls) == 1
+    assert readable == [three[0]]
+    assert set(others) == set(three[1:])
+    assert [source.events for source in three] == [0, READ | WRITE, WRITE]
 
 
 def test_those_who_have_hung_up_come_first_whenever_they_did(loop: Loop[Source], three: list[Source]) -> None:
@@ -180,18 +200,19 @@ def test_those_who_have_hung_up_come_first_whenever_they_did(loop: Loop[Source],
         loop.watch_peer(source, READ)
         source.theirs.send(b"x")
     three[2].theirs.close()
-    _, peers = loop.wait(LONG_S)
-    assert peers[0] is three[2]
+    loop.watch_peer(three[0], READ | WRITE)
+    _, (others, readable) = loop.wait(LONG_S)
+    assert others == [three[2], three[0]]
     assert three[2].events & HUNG_UP
     assert three[2].events & READ  # its last words are still there
-    assert [source.events for source in three[:2]] == [READ, READ]
+    assert readable == [three[1]]
 
 
 def test_a_peer_that_says_it_sends_no_more_has_not_hung_up(loop: Loop[Source], three: list[Source]) -> None:
     loop.watch_peer(three[0], READ)
     three[0].theirs.shutdown(socket.SHUT_WR)
-    _, peers = loop.wait(LONG_S)
-    assert peers == [three[0]]
+    _, (others, readable) = loop.wait(LONG_S)
+    assert [*others, *readable] == [three[0]]
     assert not three[0].events & HUNG_UP
 
 
@@ -203,11 +224,11 @@ def test_a_number_that_was_a_peer_becomes_a_callback_and_the_other_way_round(
     loop.watch_peer(three[0], READ)
     loop.watch(three[0], READ, seen.append)
     calls, peers = loop.wait(LONG_S)
-    assert (len(calls), peers) == (1, [])
+    assert (len(calls), peers) == (1, NOBODY)
     loop.watch_peer(three[0], READ)
-    assert loop.wait(LONG_S) == ([], [three[0]])
+    assert loop.wait(LONG_S) == ([], ([], [three[0]]))
     loop.forget(three[0])
-    assert loop.wait(0) == ([], [])
+    assert loop.wait(0) == ([], NOBODY)
 
 
 # --- time ----------------------------------------------------------------------------------------------------
@@ -216,14 +237,14 @@ def test_a_number_that_was_a_peer_becomes_a_callback_and_the_other_way_round(
 @pytest.mark.parametrize("wait_s", [0.0005, 0.02, 0.0501])
 def test_a_deadline_ends_the_wait_and_never_before_its_time(loop: Loop[Any], wait_s: float) -> None:
     began = time.monotonic()
-    assert loop.wait(wait_s) == ([], [])
+    assert loop.wait(wait_s) == ([], NOBODY)
     assert wait_s <= time.monotonic() - began < wait_s + 5
 
 
 @pytest.mark.parametrize("wait_s", [0.0, -0.001, -1e9, float("-inf")])
 def test_a_deadline_that_has_passed_does_not_wait(loop: Loop[Any], wait_s: float) -> None:
     began = time.monotonic()
-    assert loop.wait(wait_s) == ([], [])
+    assert loop.wait(wait_s) == ([], NOBODY)
     assert time.monotonic() - began < 5
 
 

@@ -29,7 +29,9 @@ ACCEPT_AT_ONCE = 64  # connections accepted in one turn
 ACCEPT_RETRY_S = 1.0  # after a lack of descriptors or memory
 SLICE_S = 0.003  # of one turn for the requests of one client, however many it has sent and however dear they are
 USER_SLICE_S = 0.012  # of one turn for all clients of one uid: turns stay short, however many connections it has
+CLOCK_EVERY = 8  # requests in a row of one uid: the clock is read, and its slice looked at
 MOST_LAST_WORDS = 256 * 1024  # bytes read at once of one who has hung up; a socket's buffer holds less by default
+NOBODY = -1  # no uid
 ADMIN_SPARE = 16  # connections beyond the limit that only administrators get: a flood must not lock them out
 
 
@@ -44,12 +46,14 @@ class Clients:
         # Whole messages wait in them, and their peer has caught up; who waits longest comes first.
         self.paused: dict[Connection, None] = {}
         self._spent_s: dict[int, float] = {}  # in this turn, on the requests of each uid
-        self._clock_s = 0.0  # until when that is accounted for
+        self._served, self._since_s = NOBODY, 0.0  # whose requests time is spent on now, and since when
         self._overflow_uid = overflow_uid()
         self._connections: set[Connection] = set()
         self._of_uid: dict[int, int] = {}
         self._touched: set[Connection] = set()  # in this turn: to be flushed, or ended
-        self._prompt: set[Connection] = set()  # in this turn: whose answers need not wait for the commit
+        # In this turn, of those with whom nothing else is going on: answers that wait for the commit, or need not.
+        self._held: list[tuple[Connection, bytes]] = []
+        self._prompt: list[tuple[Connection, bytes]] = []
         self._complained: dict[int, float] = {}  # when a violation of this uid was last logged
         self._accepting = False
         self._full_at = float("-inf")  # when it was last logged that nobody could be accepted
@@ -83,49 +87,57 @@ class Clients:
     def _resume(self) -> None:
         paused, self.paused = self.paused, {}
         for connection in paused:
-            if self._has_time(connection):
+            if self._spent_s.get(connection.uid, 0.0) < USER_SLICE_S:
                 connection.look()
                 self._serve(connection)
             else:
                 self.paused[connection] = None
 
-    def read(self, ready: list[Connection]) -> None:
+    def read(self, others: list[Connection], readable: list[Connection]) -> None:
         """All that can be read is read and handled; the answers wait.
 
         Those first who have hung up, new ones last: who comes may want the seats of one who went.
+        others, readable: as Loop.wait() tells them apart
         """
-        self._clock_s = perf_counter()
-        for connection in ready:
-            if connection.quiet and connection.events == READ:
-                self._hear(connection)
-            else:
-                self._on_ready(connection)
-                self._clock_s = perf_counter()
+        for connection in others:
+            self._on_ready(connection)
+        self._hear(readable)
         if self._knocking:
             self._accept()
 
-    def _hear(self, connection: Connection) -> None:
-        """The common case: one request from somebody with whom nothing else is going on."""
-        uid = connection.session.uid
-        spent_s = self._spent_s.get(uid, 0.0)
-        data = connection.receive()
-        if spent_s < USER_SLICE_S:
-            self._state.prompt = False
-            if self._service.handle_known(connection, data):
-                # What waits on the same connection for the commit must not go along.
-                prompt = self._state.prompt and connection not in self._touched
-                (self._prompt if prompt else self._touched).add(connection)
-                now = perf_counter()
-                self._spent_s[uid] = spent_s + now - self._clock_s
-                self._clock_s = now
-                return
-        if data:
-            connection.decoder.feed(data)
-        self._serve(connection, data)
-        self._clock_s = perf_counter()
+    def _hear(self, readable: list[Connection]) -> None:
+        """In the common case a connection sends one request that was heard before, and nothing else is going on."""
+        answer_known, state = self._service.answer_known, self._state
+        uid, left, has_time = NOBODY, 0, False
+        for connection in readable:
+            if not left or connection.uid != uid:
+                uid, left = connection.uid, CLOCK_EVERY
+                has_time = self._begin(uid)
+            left -= 1
+            data = connection.receive()
+            quiet = connection.quiet
+            if quiet and has_time:
+                state.prompt = False
+                answer = answer_known(connection, data)
+                if answer is not None:
+                    if state.prompt:
+                        self._prompt.append((connection, answer))
+                    else:
+                        connection.quiet = False  # what it asks next must not overtake this answer
+                        self._held.append((connection, answer))
+                    continue
+            if data:
+                connection.decoder.feed(data)
+            self._serve(connection, data if quiet else b"")
+            left = 0
+        self._begin(NOBODY)
 
-    def _has_time(self, connection: Connection) -> bool:
-        return self._spent_s.get(connection.peer.uid, 0.0) < USER_SLICE_S
+    def _begin(self, uid: int) -> bool:
+        """What passes from now on is time spent on the requests of this uid. True if it has any left in this turn."""
+        now = perf_counter()
+        self._spent_s[self._served] = self._spent_s.get(self._served, 0.0) + now - self._since_s
+        self._served, self._since_s = uid, now
+        return self._spent_s.get(uid, 0.0) < USER_SLICE_S
 
     def answered(self, connection: Connection) -> None:
         """An answer of an earlier turn's request stands in its `out`."""
@@ -140,22 +152,26 @@ class Clients:
 
     def let_prompt_answers_go(self) -> None:
         """The answers that need not wait for the commit leave."""
-        for connection in self._prompt:
-            connection.flush()
-            if not connection.quiet or connection.out:
-                self._touched.add(connection)
-        self._prompt.clear()
+        self._send(self._prompt)
 
     def let_answers_go(self) -> bool:
         """What waited for the commit leaves. True if that ended leases: another commit is due."""
         late = False
-        self.let_prompt_answers_go()
+        self._send(self._prompt)
+        self._send(self._held)
         for connection in self._touched:
             connection.flush()
-            if not connection.quiet or connection.out:
-                late = self._let_go(connection) or late
+            late = self._let_go(connection) or late
         self._touched.clear()
         return late
+
+    def _send(self, answers: list[tuple[Connection, bytes]]) -> None:
+        for connection, answer in answers:
+            if connection.send(answer):
+                connection.quiet = True
+            else:
+                self._touched.add(connection)
+        answers.clear()
 
     # --- coming ----------------------------------------------------------------------------------------------
 
@@ -242,24 +258,23 @@ class Clients:
             self._goodbye(connection)
 
     def _handle(self, connection: Connection, alone: bytes) -> None:
-        if not self._has_time(connection):
+        if not self._begin(connection.uid):
             connection.paused = True
             return
-        began = perf_counter()
+        until = self._since_s + SLICE_S
         try:
             for message in connection.messages():
                 call = self._service.handle(connection, message)
                 if alone and not connection.decoder.waiting and call is not None:
                     self._service.remember(alone, call)
                 alone = b""
-                if perf_counter() > began + SLICE_S:
+                if perf_counter() > until:
                     connection.paused = True
                     break
         except wire.Violation as violation:
             connection.violation(violation)
             self._complain(connection.peer, violation.reason)
-        uid = connection.peer.uid
-        self._spent_s[uid] = self._spent_s.get(uid, 0.0) + perf_counter() - began
+        self._begin(NOBODY)
 
     def _complain(self, who: Peer, reason: str) -> None:
         last = self._complained.get(who.uid, float("-inf"))

@@ -29,6 +29,7 @@ class Connection:
     def __init__(self, stream: socket.socket, peer: Peer, roles: frozenset[str], max_message: int) -> None:
         self.stream = stream
         self.peer = peer
+        self.uid = peer.uid
         self.roles = roles
         self.max_message = max_message
         self.session = Session(peer.uid, peer.pid)
@@ -118,6 +119,24 @@ class Connection:
         else:
             self.out += wire.encode_notification(wire.GOODBYE, {"error": refused.as_map()})
 
+    def send(self, answer: bytes) -> bool:
+        """All of the answer is sent; False: what is not waits in `out`, or the peer is gone."""
+        if self.out:
+            self.out += answer
+            return False
+        try:
+            sent = self.stream.send(answer, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._break()
+            return False
+        if sent == len(answer):
+            return True
+        self.out += answer[sent:]
+        self.quiet = False
+        return False
+
     def flush(self) -> None:
         """As much as the peer takes now is sent."""
         if not self.out:
@@ -127,11 +146,14 @@ class Connection:
         except BlockingIOError:
             return
         except OSError:
-            self.broken = self.ended = True
-            self.quiet = False
-            self.out.clear()
+            self._break()
             return
         del self.out[:sent]
+
+    def _break(self) -> None:
+        self.broken = self.ended = True
+        self.quiet = False
+        self.out.clear()
 
     def close(self) -> None:
         self.stream.close()

@@ -23,11 +23,13 @@ class HasFileno(Protocol):
 
 class Peer(HasFileno, Protocol):
     events: int
-    """READ, WRITE, HUNG_UP and others of epoll_ctl(2): what it is ready for, since the last wait that returned it."""
+    """READ, WRITE, HUNG_UP and others of epoll_ctl(2): what it was ready for, when that was last more than to be read.
+    """
 
 
 Callback = Callable[[int], None]
 P = TypeVar("P", bound=Peer)
+Ready = tuple[list[P], list[P]]
 
 
 class Loop(Generic[P]):
@@ -73,10 +75,11 @@ class Loop(Generic[P]):
         for number in signals:
             signal.signal(number, lambda number, frame: self._signals.add(number))
 
-    def wait(self, timeout_s: float) -> tuple[list[tuple[Callback, int]], list[P]]:
+    def wait(self, timeout_s: float) -> tuple[list[tuple[Callback, int]], Ready[P]]:
         """What is ready now, or after at most timeout_s (infinity: for ever): callbacks to call, and peers.
 
-        Those peers come first that have hung up; epoll(7) has an order of its own.
+        Shape:  of peers two lists: those with more to tell than that they can be read, and who has hung up comes first
+                (epoll(7) has an order of its own); then those that can be read
         """
         found = self._epoll.poll(max(0.0, min(timeout_s, MAX_SLEEP_S)))
         if not found:
@@ -85,24 +88,26 @@ class Loop(Generic[P]):
             found = self._epoll.poll(0)
         return self._sorted(found)
 
-    def look(self) -> list[P]:
+    def look(self) -> Ready[P]:
         """The peers that are ready now."""
         _, peers = self._sorted(self._epoll.poll(0))
         return peers
 
-    def _sorted(self, found: list[tuple[int, int]]) -> tuple[list[tuple[Callback, int]], list[P]]:
+    def _sorted(self, found: list[tuple[int, int]]) -> tuple[list[tuple[Callback, int]], Ready[P]]:
+        peers = self._peers
+        readable = [peers[number] for number, events in found if events == READ and number in peers]
         calls: list[tuple[Callback, int]] = []
         gone: list[P] = []
-        ready: list[P] = []
-        peers = self._peers
-        for number, events in found:
-            peer = peers.get(number)
-            if peer is None:
-                calls.append((self._callbacks[number], events))
-            else:
-                peer.events = events
-                (gone if events & HUNG_UP else ready).append(peer)
-        return calls, gone + ready if gone else ready
+        others: list[P] = []
+        if len(readable) < len(found):
+            for number, events in found:
+                peer = peers.get(number)
+                if peer is None:
+                    calls.append((self._callbacks[number], events))
+                elif events != READ:
+                    peer.events = events
+                    (gone if events & HUNG_UP else others).append(peer)
+        return calls, (gone + others, readable)
 
     def signals(self) -> set[int]:
         """The signals caught since the last call."""

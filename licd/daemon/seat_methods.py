@@ -26,6 +26,7 @@ class SeatMethods:
         self._state = state
         self._new_ids = _new_ids()
         self._judged: Verdicts | None = None
+        # The licenses that every version may have now, and the warnings that go with them: of the verdicts last seen.
         self._open: dict[str, list[str]] = {}
 
     def acquire(
@@ -34,16 +35,18 @@ class SeatMethods:
     ) -> dict[str, Any]:  # fmt: skip
         """A lease, or why not. The same (license, uid, holder) gets the same lease back."""
         state = self._state
-        connection.look()  # a turn may be long
         if connection.hung_up:
             raise Refused(LEASE_UNKNOWN)  # nobody is there to hold it, or to read this
         if ttl > state.config.max_ttl:
             raise Refused(BAD_PARAMS, reason=f"ttl is at most {state.config.max_ttl} s on this device")
-        warnings = self._open_licenses().get(license)
+        if state.installed.verdicts is not self._judged:
+            self._look_at_verdicts()
+        warnings = self._open.get(license)
         if warnings is None:
             warnings = warnings_of(self._verdict(license, version))
         session = connection.session
-        _know_unit(session)
+        if session.unit is None:
+            _know_unit(session)
         wish = (license, holder, seats, ttl, on_close, version)
         grant = state.ledger.decide_acquire(wish, session, next(self._new_ids), int(state.trusted), state.now)
         lease = self._carry_out(session, grant)
@@ -68,8 +71,8 @@ class SeatMethods:
             results = [self._confirm_one(connection, id) for id in leases]
             self._state.prompt = False  # one of them may wait for the commit
             return {"results": results}
-        found, by_holder = self._find(connection, lease, license, holder)
-        return self._confirm(connection, found, by_holder=by_holder)
+        found = self._find(connection, lease, license, holder)
+        return self._confirm(connection, found, by_holder=holder is not None)
 
     def release(
         self, connection: Connection, msgid: int | None, lease: str | None, license: str | None,
@@ -78,7 +81,7 @@ class SeatMethods:
         """released true, or false where it was gone already."""
         state = self._state
         try:
-            found, _ = self._find(connection, lease, license, holder)
+            found = self._find(connection, lease, license, holder)
         except Refused as refused:
             if refused.error is LEASE_UNKNOWN:
                 return {"released": False}
@@ -112,16 +115,14 @@ class SeatMethods:
 
     # --- parts -----------------------------------------------------------------------------------------------
 
-    def _open_licenses(self) -> dict[str, list[str]]:
-        """The licenses that every version may have now, and the warnings that go with them."""
-        if self._state.installed.verdicts is not self._judged:
-            self._judged = self._state.installed.verdicts
-            self._open = {
-                name: warnings_of(verdict)
-                for name, verdict in self._judged.names.items()
-                if verdict.counts and all(versions is None for versions, _ in verdict.grants)
-            }
-        return self._open
+    def _look_at_verdicts(self) -> None:
+        """_open is as the newest verdicts say."""
+        self._judged = self._state.installed.verdicts
+        self._open = {
+            name: warnings_of(verdict)
+            for name, verdict in self._judged.names.items()
+            if verdict.counts and all(versions is None for versions, _ in verdict.grants)
+        }
 
     def _verdict(self, license: str, version: str | None) -> Verdict:
         verdict = self._state.installed.verdicts.names.get(license)
@@ -132,33 +133,38 @@ class SeatMethods:
             raise refusal
         return verdict
 
-    def _find(
-        self, connection: Connection, id: str | None, license: str | None, holder: str | None
-    ) -> tuple[Lease, bool]:
-        """The lease meant, and whether it was named by its holder. Errors: BAD_PARAMS, LEASE_UNKNOWN"""
-        ledger, now = self._state.ledger, self._state.now
-        if id is not None and license is None and holder is None:
-            return ledger.find(id, now), False
-        if id is None and license is not None and holder is not None:
-            return ledger.find_holder(license, connection.peer.uid, holder, now), True
+    def _find(self, connection: Connection, id: str | None, license: str | None, holder: str | None) -> Lease:
+        """The lease meant. Errors: BAD_PARAMS, LEASE_UNKNOWN"""
+        state = self._state
+        if id is None:
+            if license is not None and holder is not None:
+                return state.ledger.find_holder(license, connection.uid, holder, state.now)
+        elif license is None and holder is None:
+            return state.ledger.find(id, state.now)
         raise Refused(BAD_PARAMS, reason="name the lease either by lease, or by license and holder")
 
     def _confirm(self, connection: Connection, lease: Lease, *, by_holder: bool) -> dict[str, Any]:
         state = self._state
         session = connection.session
         if lease.uid == session.uid:
-            if not lease.live:
-                connection.look()
+            if not lease.live:  # a revival is an acquire: judged anew
                 if connection.hung_up:
                     raise Refused(LEASE_UNKNOWN)
-                self._verdict(lease.license, lease.version)  # a revival is an acquire: judged anew
-                _know_unit(session)
-            elif lease.license not in self._open_licenses():
-                self._check_version(lease)
+                self._verdict(lease.license, lease.version)
+                if session.unit is None:
+                    _know_unit(session)
+            else:
+                if state.installed.verdicts is not self._judged:
+                    self._look_at_verdicts()
+                if lease.license not in self._open:
+                    self._check_version(lease)
         grant = state.ledger.decide_confirm(lease, session, state.now, by_holder=by_holder)
-        granted = self._carry_out(session, grant)
-        state.prompt = granted.rank < state.settled_rank
-        return {"lease": granted.id, "deadline": granted.deadline}
+        if grant[1] is None:
+            state.ledger.hold(lease, session, grant[2], state.now)
+        else:
+            lease = self._carry_out(session, grant)
+        state.prompt = lease.rank < state.settled_rank
+        return {"lease": lease.id, "deadline": lease.deadline}
 
     def _check_version(self, lease: Lease) -> None:
         """A renewed file may cover other versions, as it may grant fewer seats: then the lease ends at its deadline.
@@ -213,8 +219,7 @@ class SeatMethods:
 
 
 def _know_unit(session: Session) -> None:
-    if session.unit is None:
-        session.unit = unit_of(session.pid) or ""
+    session.unit = unit_of(session.pid) or ""
 
 
 def _new_ids() -> Iterator[str]:

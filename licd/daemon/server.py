@@ -93,7 +93,7 @@ class Server:
         due = state.ledger.nothing_due_before() if self._talking else state.ledger.next_deadline()
         expected = max(state.now, due)
         calls, ready = self.loop.wait(self._timeout(due))
-        self._talking = bool(ready)
+        self._talking = any(ready)
         now = clock.boottime()
         ran = perf_counter()  # a clock of its own: CLOCK_BOOTTIME jumps in a suspend
         soon = now - self._began < THOROUGH_S and ran - self._thorough_at < THOROUGH_S
@@ -104,7 +104,7 @@ class Server:
             self._thorough_at = ran
             self._look_around(now, expected, calls)
         self.clients.begin_turn()
-        self.clients.read(ready)
+        self.clients.read(*ready)
         if state.journal.must_sync:
             self._gather()
         if self._service.busy:
@@ -146,11 +146,13 @@ class Server:
         until = perf_counter() + GATHER_S
         while True:
             self.clients.let_prompt_answers_go()
+            others, readable = self.loop.look()
             # Not those whose slice or buffer is full, and who have ended: epoll tells of them again and again.
-            ready = [each for each in self.loop.look() if not each.ended and (each.quiet or each.hung_up)]
-            if not ready:
+            others = [each for each in others if not each.ended and (each.quiet or each.hung_up)]
+            readable = [each for each in readable if each.quiet]
+            if not (others or readable):
                 return
-            self.clients.read(ready)
+            self.clients.read(others, readable)
             if perf_counter() > until:
                 return
 

@@ -92,7 +92,7 @@ class State:
     def record(self, event: Event, *, sync: bool = True) -> None:
         """The event is true from now on, and goes into this turn's frame."""
         self.changes += 1
-        if not (type(event) is Released or (type(event) is Acquired and event.rank >= self.settled_rank)):
+        if type(event) is not Released and (type(event) is not Acquired or event.rank < self.settled_rank):
             self.settled_rank = -1  # what was settled has changed
         self.ledger.apply(event)
         self.journal.stage(event, sync=sync)

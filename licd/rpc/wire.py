@@ -207,26 +207,12 @@ class Decoder:
         return self._violation
 
 
-# The first byte of a msgid that is not its own value: how many bytes of a request end with it.
-_MSGID_ENDS = {0xCC: 4, 0xCD: 5, 0xCE: 7}
-
-
-def split_request(data: bytes) -> tuple[int, bytes]:
-    """The msgid, and what stands behind it, of data that look like a request.
-
-    If what stands behind it was behind the msgid of one whole request before, this is one whole request too.
-    Shape: (0, b"") if they do not
-    """
-    if len(data) < _LEAST_REQUEST_BYTES or data[0] != 0x94 or data[1] != REQUEST:
-        return 0, b""
-    first = data[2]
-    if first < 0x80:
-        return first, data[3:]
-    end = _MSGID_ENDS.get(first)
-    return (0, b"") if end is None else (int.from_bytes(data[3:end]), data[end:])
-
-
-_LEAST_REQUEST_BYTES = 5  # of an array of four: a byte for each
+# The first three bytes of a request, and where its msgid ends.
+# What stands behind that is whole by itself: if it was so in one request before, data with it are one request, too.
+MSGID_ENDS = {
+    bytes((0x94, REQUEST, byte)): end
+    for byte, end in (*((byte, 3) for byte in range(0x80)), (0xCC, 4), (0xCD, 5), (0xCE, 7))
+}
 
 
 def _is_msgid(value: Any) -> bool:

@@ -32,9 +32,10 @@ class Deadlines:
     def put(self, lease: Lease) -> None:
         """It is due by its deadline. Nothing needs to be done while that is not before lease.due."""
         end = ceil(lease.deadline * WINDOWS) / WINDOWS
-        if lease.due <= end:
-            return
-        self.remove(lease)
+        if lease.due != NEVER:
+            if lease.due <= end:
+                return
+            self.remove(lease)
         window = self._windows.get(end)
         if window is None:
             window = self._windows[end] = {}

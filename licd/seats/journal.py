@@ -167,6 +167,8 @@ class Journal:
 
         Errors: JournalFailed
         """
+        if self._copy is None and self._paired and self.file.end <= self._half:
+            return False
         more = self._tend()
         self._measure()
         return more
@@ -212,8 +214,11 @@ class Journal:
         return self.file.end + self._staged_bytes + record_bytes + ends <= self._usable()
 
     def _measure(self) -> None:
-        # Between two calls nothing makes it less: so reserve() need not ask for the sizes of files each time.
-        self._room = self._usable() - RESERVE_BYTES - RELEASE_BYTES
+        # Between two calls nothing makes it less: so a turn need not ask for the sizes of files each time.
+        usable = self._usable()
+        self._room = usable - RESERVE_BYTES - RELEASE_BYTES
+        self._half = usable // 2
+        self._paired = self._spare is not None and self._spare.size >= self.file.size
 
     def _usable(self) -> int:
         """What of the journal file may be used: a start on a full disk must be able to copy it into the spare one.
