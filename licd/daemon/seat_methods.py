@@ -137,6 +137,9 @@ class SeatMethods:
         """The lease meant. Errors: BAD_PARAMS, LEASE_UNKNOWN"""
         state = self._state
         if id is None:
+            last = connection.session.lease  # mostly that one is meant
+            if last is not None and last.holder == holder and last.license == license and last.live:
+                return last
             if license is not None and holder is not None:
                 return state.ledger.find_holder(license, connection.uid, holder, state.now)
         elif license is None and holder is None:

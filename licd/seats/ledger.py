@@ -255,6 +255,7 @@ class Ledger:
             if lease.session is not None:
                 lease.session.bound.discard(lease.id)
             lease.session = session
+        session.lease = lease
         if lease.on_close == RELEASE:
             session.bound.add(lease.id)
         elif session.bound:

@@ -25,13 +25,14 @@ Total = tuple[int | None, Lines]
 class Session:
     """One connection, as the seats see it: who is on it, and which leases end with it."""
 
-    __slots__ = ("bound", "open", "pid", "uid", "unit")
+    __slots__ = ("bound", "lease", "open", "pid", "uid", "unit")
 
     def __init__(self, uid: int, pid: int) -> None:
         self.uid = uid
         self.pid = pid
         self.unit: str | None = None  # None: not asked for yet; "": in none
         self.open = True
+        self.lease: Lease | None = None  # the one last used from here, alive or not
         self.bound: set[str] = set()  # ids of the on_close="release" leases last used from here
 
 
