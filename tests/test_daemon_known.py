@@ -156,6 +156,22 @@ def test_a_notification_in_known_words_is_carried_out_and_not_answered(daemon: D
             assert raw.call("seat.acquire", **HOLD)["seats"] == 1
 
 
+@needs_root
+@pytest.mark.parametrize("meanwhile", [1000, 1500, 2500], ids=["kept", "set-aside", "forgotten"])
+def test_words_of_long_ago_are_answered_by_the_same_rules(daemon: Daemon, meanwhile: int) -> None:
+    with Raw(daemon.socket) as admin, connect_as(daemon.socket, SOMEBODY) as client:
+        lease = admin.call("seat.acquire", **HOLD)["lease"]
+        for n in range(2):
+            admin.call("seat.confirm", **HOLD)
+            assert admin.call("license.export")["seq"] == 1
+            for m in range(meanwhile):
+                version = f"{n}.{m}"
+                admin.call("license.check", license="kso.scan", version=version)
+            assert client.refusal("license.export", {}) == "NOT_PERMITTED"
+            assert client.refusal("seat.confirm", HOLD) == "LEASE_UNKNOWN"
+            assert admin.call("seat.confirm", **HOLD)["lease"] == lease
+
+
 def test_however_many_different_requests_come_they_are_not_kept(daemon: Daemon) -> None:
     with Raw(daemon.socket) as raw:
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 PROTOCOL = 1  # of licd-rpc(7); it counts up when a client written for the old one would fail
 
 
-KNOWN_BYTES, MAX_KNOWN = 256, 1024  # of requests remembered: below 1 MiB with their arguments
+KNOWN_BYTES, MAX_KNOWN = 256, 1024  # of requests remembered, twice: below 2 MiB with their arguments
 
 
 class Call(NamedTuple):
@@ -65,7 +65,10 @@ class Service:
         self._handlers: dict[str, Callable[..., Any]] = {
             method.name: getattr(owners[method.name.partition(".")[0]], method.handler) for method in methods.METHODS
         }
-        self._known: dict[bytes, Call] = {}  # by all of a request but its msgid: clients say the same over and over
+        # By all of a request but its msgid: clients say the same over and over. In `_older` is what was heard before
+        # `_known` was full; what is not heard again until it is full once more is forgotten.
+        self._known: dict[bytes, Call] = {}
+        self._older: dict[bytes, Call] = {}
         self._faults: set[str] = set()  # places already logged
 
     def handle(self, connection: Connection, message: wire.Message) -> Call | None:
@@ -100,7 +103,7 @@ class Service:
         end = wire.MSGID_ENDS.get(data[:3])
         if end is None:
             return None
-        call = self._known.get(data[end:])
+        call = self._known.get(data[end:]) or self._recall(data[end:])
         if call is None or call.who not in connection.roles:
             return None
         return self._answer(connection, data[2] if end == 3 else int.from_bytes(data[3:end]), call)
@@ -109,10 +112,18 @@ class Service:
         """The data were this call, whole and alone."""
         end = wire.MSGID_ENDS.get(data[:3])
         if end is not None and len(data) - end <= KNOWN_BYTES:
-            rest = data[end:]
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[rest] = call
+            self._keep(data[end:], call)
+
+    def _recall(self, rest: bytes) -> Call | None:
+        call = self._older.pop(rest, None)
+        if call is not None:
+            self._keep(rest, call)
+        return call
+
+    def _keep(self, rest: bytes, call: Call) -> None:
+        if len(self._known) >= MAX_KNOWN:
+            self._older, self._known = self._known, {}
+        self._known[rest] = call
 
     def _answer(self, connection: Connection, msgid: int, call: Call) -> bytes:
         """Empty, if the answer comes in a later turn."""
