@@ -28,14 +28,13 @@ class Importing:
 
     @property
     def busy(self) -> bool:
-        """An import is under way: the next turn must not wait."""
-        return self._import is not None
+        """There is something for work() to do: the next turn must not wait."""
+        return self._import is not None or self._displaced is not None
 
     @property
     def method(self) -> str:
-        """What the import under way was begun by."""
-        assert self._import is not None
-        return self._import.method
+        """What the import under way was begun by; empty if there is none."""
+        return "" if self._import is None else self._import.method
 
     def check_free(self) -> None:
         """Errors: IMPORT_BUSY"""
