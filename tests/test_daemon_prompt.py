@@ -18,7 +18,7 @@ from licd.rpc import wire
 from licd.seats import frames
 from licd.seats.events import Acquired
 from licd.seats.replay import replay
-from tests.support.clients import Pipeline, Program, acquire, leases
+from tests.support.clients import Pipeline, Program, acquire, leases, wait_until
 from tests.support.daemon import Daemon
 from tests.support.device import device
 from tests.support.needs import needs_strace
@@ -43,6 +43,21 @@ def look_later(self):
     return look(self)
 
 Loop.look = look_later
+
+import os
+
+from licd.daemon.clients import Clients
+
+begin_turn = Clients.begin_turn
+
+def begin_long(self):
+    long = os.path.join(os.path.dirname(__file__), "turn")
+    if os.path.exists(long):  # what follows comes late in this turn
+        os.remove(long)
+        time.sleep(1.5)
+    begin_turn(self)
+
+Clients.begin_turn = begin_long
 """
 MEANWHILE_S = 0.05  # after a request: its turn has begun, and looks around for others
 SOON_S = 2.0  # a turn that does not wait until GATHER_S is over
@@ -185,6 +200,24 @@ def test_a_confirm_of_a_lease_that_the_turn_made_or_changed_waits(shop: Daemon, 
     assert asked not in till.answers
 
 
+@needs_strace
+def test_what_somebody_says_last_while_his_answer_waits_for_a_sync_is_heard(shop: Daemon, till: Pipeline) -> None:
+    lease = held(till)
+    with Pipeline(shop.socket) as other:
+        other.answer(other.ask("server.hello"))
+        with injected(shop, "fdatasync:delay_exit=2000000:when=1"):
+            shop.pause()
+            taken = take(other, "other")
+            till.ask("server.status")
+            shop.resume()
+            # Each look takes its time: by then both are read, and the sync has begun.
+            time.sleep(3 * LOOK_S)
+            till.ask("seat.release", lease=lease)
+            till.close()
+            other.answer(taken)
+    wait_until(lambda: lease not in leases(shop), "the release")
+
+
 # --- who comes into the turn ----------------------------------------------------------------------------------------
 
 
@@ -260,6 +293,18 @@ def test_the_seats_of_one_who_came_and_went_while_the_turn_waits_are_free_for_th
         goes.close()
         assert after.answer(after.ask("seat.acquire", holder="after", **seats))["seats"] == 3
         till.answer(asked)
+
+
+def test_an_acquire_of_one_who_hung_up_early_in_a_long_turn_is_not_carried_out(shop: Daemon, till: Pipeline) -> None:
+    # As where many users send dear requests, and each has its slice of the turn first.
+    gone = Pipeline(shop.socket)
+    gone.answer(take(gone, "known"))
+    begun = shop.folder / "turn"
+    begun.touch()
+    take(gone, "gone")
+    wait_until(lambda: not begun.exists(), "a long turn")
+    gone.close()
+    assert "gone" not in leases(shop).values()
 
 
 # --- hurried turns --------------------------------------------------------------------------------------------------

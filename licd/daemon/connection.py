@@ -1,7 +1,7 @@
 """One client's connection: bytes in, messages out; answers in, bytes out. It knows no method and no seat.
 
-Answers pile up until the turn's records are synced; flush() lets them go. A reader that is too slow is not read from
-until it has caught up, so what waits for it is bounded.
+Answers that wait here do so until the turn's records are synced; flush() lets them go. A reader that is too slow is not
+read from until it has caught up, so what waits for it is bounded.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Connection:
         self.violated = False  # the peer broke the protocol: told once, then closed
         self.paused = False  # messages wait in the decoder, for the peer to read its answers or for the next turn
         self.watched = 0  # the events the loop watches for
-        self.events = 0  # what it was ready for when the loop, or look(), last saw it
-        # Not ended, broken, violated or paused, the decoder empty, `out` empty after a turn; watched for what it sends.
+        self.events = 0  # what it was ready for when look(), or the loop for more than reading, last saw it
+        # Nothing is going on with it: not ended, broken, violated or paused, no answer waits, the decoder is empty; it
+        # is watched for what it sends.
         self.quiet = False
         self._poll: select.poll | None = None
 
@@ -151,7 +152,7 @@ class Connection:
         del self.out[:sent]
 
     def _break(self) -> None:
-        self.broken = self.ended = True
+        self.broken = True
         self.quiet = False
         self.out.clear()
 

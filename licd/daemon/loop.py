@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
+from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 READ, WRITE, HUNG_UP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
@@ -23,8 +24,7 @@ class HasFileno(Protocol):
 
 class Peer(HasFileno, Protocol):
     events: int
-    """READ, WRITE, HUNG_UP and others of epoll_ctl(2): what it was ready for, when that was last more than to be read.
-    """
+    """READ, WRITE, HUNG_UP and others of epoll_ctl(2), as the last wait found that found more than READ."""
 
 
 Callback = Callable[[int], None]
@@ -37,6 +37,7 @@ class Loop(Generic[P]):
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self.seen_s = 0.0  # when what was ready was last asked for, on perf_counter()
         self._callbacks: dict[int, Callback] = {}
         self._peers: dict[int, P] = {}
         self._wake_out, self._wake_in = socket.socketpair()
@@ -78,18 +79,20 @@ class Loop(Generic[P]):
     def wait(self, timeout_s: float) -> tuple[list[tuple[Callback, int]], Ready[P]]:
         """What is ready now, or after at most timeout_s (infinity: for ever): callbacks to call, and peers.
 
-        Shape:  of peers two lists: those with more to tell than that they can be read, and who has hung up comes first
-                (epoll(7) has an order of its own); then those that can be read
+        Shape:  of peers two lists, (others, readable): who is ready for READ alone is readable; of the others those
+                come first that have hung up (epoll(7) has an order of its own)
         """
         found = self._epoll.poll(max(0.0, min(timeout_s, MAX_SLEEP_S)))
         if not found:
             # A wait that a stop signal interrupted (signal(7)) and whose time is over comes back with nothing, whatever
             # is ready.
             found = self._epoll.poll(0)
+        self.seen_s = perf_counter()
         return self._sorted(found)
 
     def look(self) -> Ready[P]:
         """The peers that are ready now."""
+        self.seen_s = perf_counter()
         _, peers = self._sorted(self._epoll.poll(0))
         return peers
 

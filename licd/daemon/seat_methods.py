@@ -100,7 +100,7 @@ class SeatMethods:
         """The leases of the peer's own uid, of all uids for an admin, oldest first, a page at a time."""
         state = self._state
         admin = ADMIN in connection.roles
-        uid = connection.peer.uid
+        uid = connection.uid
         pool = state.ledger.leases if license is None else state.ledger.pool(license).leases
         rows = (
             lease
@@ -137,7 +137,7 @@ class SeatMethods:
         """The lease meant. Errors: BAD_PARAMS, LEASE_UNKNOWN"""
         state = self._state
         if id is None:
-            last = connection.session.lease  # mostly that one is meant
+            last = connection.session.lease  # mostly that one is meant, and it is of this uid
             if last is not None and last.holder == holder and last.license == license and last.live:
                 return last
             if license is not None and holder is not None:

@@ -1,7 +1,7 @@
 """The turn: everything that happens between two waits, in an order that is never broken.
 
     clocks, license dates that have passed         but not in a turn that follows within a millisecond
-    read all that can be read, decide and apply    answers pile up in the connections
+    read all that can be read, decide and apply    answers pile up in Clients and the connections
     who asks meanwhile, if there is to be a sync   answers that tell nothing of this turn leave
     the ends of connections, each where it is read; then what has expired
     one frame with all of that, fdatasync          journal.commit

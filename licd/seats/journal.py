@@ -168,7 +168,7 @@ class Journal:
         Errors: JournalFailed
         """
         if self._copy is None and self._paired and self.file.end <= self._half:
-            return False
+            return False  # as _tend() would find, after more questions
         more = self._tend()
         self._measure()
         return more

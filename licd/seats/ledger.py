@@ -37,7 +37,7 @@ AFTER_REBOOT_TTL_S = 120  # no holder survived the reboot; whoever comes back as
 MAX_REMEMBERED = 10_000  # expired leases that a late confirm may revive; the oldest is forgotten first
 
 
-_tuple = tuple.__new__  # of a named one: Acquired(...) goes through a function of Python, and takes twice as long
+_tuple = tuple.__new__  # Acquired(...) goes through a function of Python, and takes twice as long
 
 # What a seat.acquire asks for: license, holder, seats, ttl_s, on_close, version.
 Wish = tuple[str, str, int, int, str, str | None]
@@ -221,7 +221,7 @@ class Ledger:
             pool.held -= lease.seats
             lease.set_terms(event)
         pool.held += lease.seats
-        if pool.held > pool.peak:  # noqa: PLR1730  # max() takes as long as all of these lines but two
+        if pool.held > pool.peak:  # noqa: PLR1730  # max() would take 0.1 us of an acquire's 9
             pool.peak = pool.held
         if lease.rank >= self.next_rank:
             self.next_rank = lease.rank + 1

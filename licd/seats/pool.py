@@ -32,7 +32,7 @@ class Session:
         self.pid = pid
         self.unit: str | None = None  # None: not asked for yet; "": in none
         self.open = True
-        self.lease: Lease | None = None  # the one last used from here, alive or not
+        self.lease: Lease | None = None  # the one last acquired or confirmed from here, alive or not
         self.bound: set[str] = set()  # ids of the on_close="release" leases last used from here
 
 
