@@ -130,7 +130,7 @@ def test_a_virtual_machine_is_known_by_its_firmware(tmp_path: Path, dmi: dict[st
         *(f"A: {name}={value}\\n" for name, value in dmi.items()),
     ]
     device.write_text("\n".join(lines) + "\n")
-    assert list(machines.see(("umockdev-run", "--device", str(device), "--"), tmp_path).machine) == machine
+    assert list(machines.see((*machines.UMOCKDEV_RUN, "--device", str(device), "--"), tmp_path).machine) == machine
 
 
 # --- this machine ------------------------------------------------------------------------------------------------

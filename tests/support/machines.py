@@ -81,12 +81,17 @@ def folder(name: str) -> Path:
     return made
 
 
+# umockdev-run before 0.17.17 adds this variable while a thread of its own reads the environment, and so dies of SIGSEGV
+# once in a very long while (its issue 206). Where the variable is there already, the environment does not move.
+UMOCKDEV_RUN = ("env", "UMOCKDEV_DIR=", "umockdev-run")
+
+
 def wrap(name: str) -> Sequence[str]:
     """What goes before a command for it to see the /sys of this machine: Daemon(wrap=wrap("server")).
 
     /proc and /etc stay those of the real machine: cpu and machine_id do not change from one name to another.
     """
-    return ("umockdev-run", "--device", str(folder(name) / "machine.umockdev"), "--")
+    return (*UMOCKDEV_RUN, "--device", str(folder(name) / "machine.umockdev"), "--")
 
 
 # A tmpfs where the kernel has the DMI of the machine, in a mount namespace of its own, for there the files can have
@@ -166,9 +171,9 @@ def see(before: Sequence[str], root: Path) -> Seen:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(MACHINES.parent.parent.parent)},
+        env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(MACHINES.parent.parent.parent)},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"exit status {done.returncode}:\n{done.stderr}"
     return Seen(done.stdout)
 
 
