@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -140,6 +141,17 @@ def test_a_stop_leaves_alone_a_socket_that_another_has_bound_at_its_path(licd: D
         other.listen()
         assert licd.stop() == OK
         assert licd.socket.exists()
+
+
+def test_a_death_by_a_fault_of_the_processor_or_of_a_library_leaves_word_of_where_it_was(licd: Daemon) -> None:
+    lease = licd.call("seat.acquire", license="kso.pos", holder="till")["lease"]
+    os.kill(licd.pid, signal.SIGSEGV)
+    assert licd.process is not None
+    assert licd.process.wait(10) == -signal.SIGSEGV  # systemd sees what it was, and starts it again
+    assert "Fatal Python error: Segmentation fault" in licd.log
+    assert " in turn\n" in licd.log
+    licd.start()
+    assert licd.call("seat.confirm", lease=lease)["lease"] == lease
 
 
 # --- watchdog -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import os
 import resource
@@ -50,6 +51,8 @@ _SPARE_DESCRIPTORS = 64  # beside the connections: journal, timer, listener, adm
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    if sys.stderr is not None:
+        faulthandler.enable()  # of a death by SIGSEGV and the like the log then says where
     try:
         return _run(args)
     except (ConfigError, trust.ProfileError) as error:

@@ -60,9 +60,7 @@ class Daemon:
 
     def start(self, *flags: str, wait: bool = True) -> Daemon:
         """The process runs, and has said READY=1 unless wait is False."""
-        # Should licd die of a signal like SIGSEGV, its log says where. If it says nothing, it was what wraps licd.
-        env = {**os.environ, "PYTHONFAULTHANDLER": "1", **self.env}
-        env["NOTIFY_SOCKET"] = f"{self._notify_folder.name}/notify"
+        env = {**os.environ, **self.env, "NOTIFY_SOCKET": f"{self._notify_folder.name}/notify"}
         self.log_path = self.folder / "licd.log"
         began = time.monotonic()
         with self.log_path.open("ab") as log:
