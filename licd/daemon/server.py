@@ -91,8 +91,11 @@ class Server:
         # While clients talk, what they confirm is not moved on each time; the price is one turn for nothing when they
         # fall silent.
         due = state.ledger.nothing_due_before() if self._talking else state.ledger.next_deadline()
+        over = clock.boottime()
+        if over - state.now > STALL_S:  # a sync that stalled
+            state.ledger.prolong_all(over - state.now)
         expected = max(state.now, due)
-        calls, ready = self.loop.wait(self._timeout(due))
+        calls, ready = self.loop.wait(self._timeout(due, over))
         self._talking = any(ready)
         now = clock.boottime()
         ran = perf_counter()  # a clock of its own: CLOCK_BOOTTIME jumps in a suspend
@@ -146,15 +149,19 @@ class Server:
         until = perf_counter() + GATHER_S
         while True:
             self.clients.let_prompt_answers_go()
-            others, readable = self.loop.look()
-            # Not those whose slice or buffer is full, and who have ended: epoll tells of them again and again.
-            others = [each for each in others if not each.ended and (each.quiet or each.hung_up)]
-            readable = [each for each in readable if each.quiet]
-            if not (others or readable):
+            if not self._hear_more() or perf_counter() > until:
                 return
-            self.clients.read(others, readable)
-            if perf_counter() > until:
-                return
+
+    def _hear_more(self) -> bool:
+        """Who has asked since the turn began is heard; False if nobody has."""
+        others, readable = self.loop.look()
+        # Not those whose slice or buffer is full, and who have ended: epoll tells of them again and again.
+        others = [each for each in others if not each.ended and (each.quiet or each.hung_up)]
+        readable = [each for each in readable if each.quiet]
+        if not (others or readable):
+            return False
+        self.clients.read(others, readable)
+        return True
 
     def _begin(self, now: float) -> None:
         """The other clocks are read, and what they reveal is drawn from them."""
@@ -173,7 +180,7 @@ class Server:
             self._mark_at = now  # a crash must not forget what was accepted
         self._asleep_s, self._wall_offset_s, self._began = asleep, offset, now
 
-    def _timeout(self, due: float) -> float:
+    def _timeout(self, due: float, now: float) -> float:
         if self._backlog or self.clients.paused or self._service.busy:
             return 0.0
         if self._hurried:
@@ -181,10 +188,12 @@ class Server:
         state = self._state
         own = min(self._mark_at, self._watchdog_at, self._status_at, self.clients.accept_at)
         changes = min(due, state.judge_at, state.recognize_at)
-        return float(min(changes, own) - clock.boottime())
+        return float(min(changes, own) - now)
 
     def _expire(self) -> None:
         state = self._state
+        if state.ledger.nothing_due_before() <= state.now:  # licd may have been stopped between its wait and the clock
+            self._hear_more()
         # Among what was read but is not handled yet may be a confirm; but nobody keeps leases alive by a flood.
         patience = PATIENCE_S if self.clients.unheard() else 0.0
         expired = state.ledger.decide_expire(state.now - patience, EXPIRE_AT_ONCE)

@@ -279,6 +279,11 @@ class Ledger:
         for lease in self.leases.values():
             lease.deadline = max(lease.deadline, now + lease.ttl_s)
 
+    def prolong_all(self, seconds: float) -> None:
+        """Of every lease this time does not count: holders waited for answers, and could not confirm meanwhile."""
+        for lease in self.leases.values():
+            lease.deadline += seconds
+
     def restart(self, *, same_boot: bool) -> None:
         """After replay: ranks in order; after a reboot no holder is alive, and release leases are gone."""
         self._expired.clear()
