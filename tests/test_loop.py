@@ -264,6 +264,29 @@ def with_delay(action: Callable[[], object]) -> None:
     timer.start()
 
 
+def test_behind_a_dialogue_it_sleeps_and_does_not_look_on(
+    loop: Loop[Any], ends: tuple[socket.socket, socket.socket]
+) -> None:
+    loop.watch(ends[0], READ, ignore)
+    ends[1].send(b"x")
+    turn(loop, LONG_S)  # no sleep at all: somebody speaks
+    ends[0].recv(1)
+    began, spent = time.monotonic(), time.process_time()
+    for _ in range(2):
+        assert turn(loop, 0.5) == 0
+    assert time.monotonic() - began >= 1
+    assert time.process_time() - spent < 0.2
+
+
+def test_what_comes_in_a_dialogue_is_heard_at_once(loop: Loop[Any], ends: tuple[socket.socket, socket.socket]) -> None:
+    loop.watch(ends[0], READ, ignore)
+    for _ in range(100):
+        ends[1].send(b"x")
+        assert turn(loop, LONG_S) == 1
+        ends[0].recv(1)
+        assert turn(loop, 0) == 0
+
+
 # --- signals -------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ would), and takes 0.7 us for each.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import socket
@@ -15,6 +16,10 @@ from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 READ, WRITE, HUNG_UP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
+# To fall asleep and be woken takes more time, of the client and of the processor, than to look for so long whether the
+# next request comes: two clients that confirm have 90,000 answers a second instead of 33,000, at 11 us of the processor
+# each instead of 20. Only in a dialogue, which is where the last sleep was a nap: who asks now and then costs nothing.
+LINGER_S, NAP_S = 0.00003, 0.0001
 MAX_SLEEP_S = 24 * 86400  # select() and epoll overflow at 25 days
 
 
@@ -37,6 +42,7 @@ class Loop(Generic[P]):
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self._in_dialogue = False
         self.seen_s = 0.0  # when what was ready was last asked for, on perf_counter()
         self._callbacks: dict[int, Callback] = {}
         self._peers: dict[int, P] = {}
@@ -82,13 +88,24 @@ class Loop(Generic[P]):
         Shape:  of peers two lists, (others, readable): who is ready for READ alone is readable; of the others those
                 come first that have hung up (epoll(7) has an order of its own)
         """
-        found = self._epoll.poll(max(0.0, min(timeout_s, MAX_SLEEP_S)))
+        found = self._linger() if self._in_dialogue and timeout_s > LINGER_S else []
+        if not found:
+            asleep_at = perf_counter()
+            found = self._epoll.poll(max(0.0, min(timeout_s, MAX_SLEEP_S)))
+            self._in_dialogue = perf_counter() - asleep_at < NAP_S
         if not found:
             # A wait that a stop signal interrupted (signal(7)) and whose time is over comes back with nothing, whatever
             # is ready.
             found = self._epoll.poll(0)
         self.seen_s = perf_counter()
         return self._sorted(found)
+
+    def _linger(self) -> list[tuple[int, int]]:
+        """What is ready, or becomes so soon."""
+        until = perf_counter() + LINGER_S
+        while not (found := self._epoll.poll(0)) and perf_counter() < until:
+            os.sched_yield()  # where there is one processor only, the client needs it
+        return found
 
     def look(self) -> Ready[P]:
         """The peers that are ready now."""
