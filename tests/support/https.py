@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.support.once import share
 from tests.support.pki import usage
 
 needs_tinyproxy = pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="needs tinyproxy, a real proxy")
@@ -91,8 +92,7 @@ class Web:
             )
             .sign(self._ca_key, SHA256())
         )
-        self._folder = tempfile.TemporaryDirectory(prefix="licd-")
-        folder = Path(self._folder.name)
+        folder = Path(tempfile.mkdtemp(dir=share()))  # gone with the test run
         self.ca_file, self.certificate, self.key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
         self.ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
         self.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
