@@ -148,7 +148,7 @@ def test_a_lease_that_waited_for_a_sync_longer_than_its_ttl_has_all_of_it_from_t
         with injected(stopped, f"fdatasync:delay_exit={TTL_S}500000:when=1"):
             lease = acquire(client, "till", "kso.pos", ttl=TTL_S)
         before = journal_bytes(client)
-        time.sleep(0.3)
+        time.sleep(0.3)  # more than a window of deadlines: had it been due, it would have expired
         assert client.call("seat.confirm", lease=lease)["lease"] == lease
         assert journal_bytes(client) == before  # it has not been revived
 

@@ -39,7 +39,7 @@ class SeatMethods:
             raise Refused(LEASE_UNKNOWN)  # nobody is there to hold it, or to read this
         if ttl > state.config.max_ttl:
             raise Refused(BAD_PARAMS, reason=f"ttl is at most {state.config.max_ttl} s on this device")
-        if state.installed.verdicts is not self._judged:
+        if state.installed.verdicts is not self._judged:  # asked here and in _confirm(): a call costs 1 % of a request
             self._look_at_verdicts()
         warnings = self._open.get(license)
         if warnings is None:
@@ -222,6 +222,7 @@ class SeatMethods:
 
 
 def _know_unit(session: Session) -> None:
+    """To be asked once for each session, while its unit is None: it takes some milliseconds."""
     session.unit = unit_of(session.pid) or ""
 
 

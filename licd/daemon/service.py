@@ -138,7 +138,7 @@ class Service:
             return b""
         except JournalFailed:
             raise
-        except Exception as bug:
+        except Exception as bug:  # of ours, in one request: it must not end the shop's other sessions
             error = self._fault(method, bug, changes)
         return wire.encode_response(msgid, error.as_map(), None)
 
